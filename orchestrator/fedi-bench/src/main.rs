@@ -1,0 +1,2 @@
+//! Measurements behind make bench.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Journal, executor and the traits that drivers implement.

@@ -1,0 +1,2 @@
+//! The agent on the guest: facts, lease, health.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Reads, checks and edits the operator's folder.

@@ -1,0 +1,1 @@
+//! Names, inventory, resources, manifest, plan and event types; pure.

@@ -1,0 +1,1 @@
+//! The pure planner: desired and observed state in, a plan out.

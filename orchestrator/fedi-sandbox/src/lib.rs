@@ -1,0 +1,1 @@
+//! A data centre in one network namespace, for tests and the demo.

@@ -1,0 +1,1 @@
+//! A stateful Proxmox VE that speaks its HTTPS API.

@@ -1,0 +1,1 @@
+//! Test context and the generic workflow tests.

@@ -1,0 +1,1 @@
+//! Evaluate, build, copy and activate Nix systems through the nix command.

@@ -1,0 +1,1 @@
+//! Plans and applies DNS records through octoDNS.

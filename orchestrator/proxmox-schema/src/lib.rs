@@ -1,0 +1,1 @@
+//! Tables of the Proxmox VE endpoints fedi uses, and parameter checks over them.
