@@ -1,1 +1,339 @@
-//! soon
+//! Things in the world that fedi makes, changes and removes, as they are wanted
+//! and as they are found: one type for both, so that the old value of a thing is
+//! at the same time the instruction to bring it back.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::inventory::SystemDriver;
+use crate::manifest::{Generator, SecretClass};
+use crate::name::{AppName, DeploymentName, Domain, HostName, SecretName};
+
+/// A thing in the world.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resource {
+    /// An address out of a host's pool.
+    Address(Address),
+    /// A secret in the store.
+    Secret(Secret),
+    /// A disk image on a host.
+    Image(Image),
+    /// The virtual machine.
+    Vm(Vm),
+    /// The SSH host key that the guest must show.
+    HostKey(HostKey),
+    /// DNS records of a deployment in one zone.
+    Records(Records),
+    /// Secrets as files on the guest.
+    Delivery(Delivery),
+    /// The right to run the application.
+    Lease(Lease),
+    /// The system that the guest runs.
+    System(System),
+}
+
+/// Names a resource within an inventory: `vm/matrix`, `address/matrix/ipv4`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ResourceId(String);
+
+impl ResourceId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The kind: what stands before the first slash.
+    pub fn kind(&self) -> &str {
+        self.0.split('/').next().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Resource {
+    /// The name of this resource. Equal for the wanted and the found one.
+    pub fn id(&self) -> ResourceId {
+        ResourceId(match self {
+            Self::Address(it) => format!("address/{}/{}", it.deployment, it.family),
+            Self::Secret(it) => format!("secret/{}/{}", it.deployment, it.name),
+            Self::Image(it) => format!("image/{}/{}", it.host, it.file),
+            Self::Vm(it) => format!("vm/{}", it.deployment),
+            Self::HostKey(it) => format!("host-key/{}", it.guest.deployment),
+            Self::Records(it) => format!("records/{}/{}", it.deployment, it.zone),
+            Self::Delivery(it) => format!("delivery/{}", it.guest.deployment),
+            Self::Lease(it) => format!("lease/{}", it.guest.deployment),
+            Self::System(it) => format!("system/{}", it.guest.deployment),
+        })
+    }
+}
+
+/// IPv4 or IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// 32 bits.
+    Ipv4,
+    /// 128 bits.
+    Ipv6,
+}
+
+impl Family {
+    /// The family of `address`.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+        })
+    }
+}
+
+/// An address out of a host's pool, held by a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Address {
+    /// Who holds it.
+    pub deployment: DeploymentName,
+    /// Whose pool it is from.
+    pub host: HostName,
+    /// IPv4 or IPv6; a deployment holds at most one of each.
+    pub family: Family,
+    /// The address with the network's prefix length.
+    pub address: IpNet,
+    /// The router.
+    pub gateway: IpAddr,
+    /// Hours that it rests once it is released.
+    pub quarantine_hours: u32,
+}
+
+/// A secret in the store. Never its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Secret {
+    /// Whose it is.
+    pub deployment: DeploymentName,
+    /// The application it serves.
+    pub app: AppName,
+    /// Its name.
+    pub name: SecretName,
+    /// What may happen to it.
+    pub class: SecretClass,
+    /// How it is made.
+    pub generator: Generator,
+    /// Its version in the store: wanted "any" as `None`, found as `Some`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+}
+
+/// A disk image on a host, named by its content. Images are kept when a run is
+/// undone and when a deployment goes: they are shared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Image {
+    /// Where it lies.
+    pub host: HostName,
+    /// File name on the storage: `fedi-guest-<first 16 digits of the digest>.qcow2`.
+    pub file: String,
+    /// SHA-256 of the file, in hexadecimal digits.
+    pub sha256: String,
+    /// Where to get it: an absolute path here, or an https URL.
+    pub source: String,
+    /// Size of the file in bytes, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+/// The virtual machine of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Vm {
+    /// Whose it is; also the VM's name and host name.
+    pub deployment: DeploymentName,
+    /// The application, for the marks on the VM.
+    pub app: AppName,
+    /// Where it runs.
+    pub host: HostName,
+    /// Its SMBIOS UUID: the identity that fedi goes by.
+    pub uuid: Uuid,
+    /// Its number on the hypervisor: wanted "any" as `None`, found as `Some`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vmid: Option<u32>,
+    /// CPU cores.
+    pub cores: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// The state disk in GiB.
+    pub state_gib: u32,
+    /// The image that its root disk was made from; used at creation only.
+    pub image: String,
+    /// Its addresses; used at first boot only.
+    pub addresses: Vec<NicAddress>,
+    /// Name servers; used at first boot only.
+    pub resolvers: Vec<IpAddr>,
+    /// Public keys that may log in as root; used at first boot only.
+    pub authorized_keys: Vec<String>,
+    /// Whether it runs.
+    pub running: bool,
+}
+
+/// An address of a network card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NicAddress {
+    /// The address with the network's prefix length.
+    pub address: IpNet,
+    /// The router.
+    pub gateway: IpAddr,
+}
+
+/// How to reach a guest and how to know it is the right one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GuestRef {
+    /// Whose it is.
+    pub deployment: DeploymentName,
+    /// Where it runs.
+    pub host: HostName,
+    /// The VM's UUID.
+    pub uuid: Uuid,
+    /// Addresses to try, in order.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The SSH host key of a guest, pinned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct HostKey {
+    /// Whose key.
+    pub guest: GuestRef,
+    /// The public key, `ssh-ed25519 AAAA...`: wanted "whatever it shows first" as
+    /// `None`, pinned as `Some`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// DNS records of a deployment in one zone. fedi owns exactly these (name, type)
+/// pairs and touches no other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Records {
+    /// Whose they are.
+    pub deployment: DeploymentName,
+    /// Whose DNS settings apply.
+    pub host: HostName,
+    /// The zone.
+    pub zone: Domain,
+    /// The record sets, sorted by name and type.
+    pub sets: Vec<RecordSet>,
+}
+
+/// All records of one name and type.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RecordSet {
+    /// Name below the zone; empty for the zone itself.
+    pub name: String,
+    /// `A`, `AAAA`, `CNAME`, `SRV`, `TXT`, `CAA`, `MX`.
+    pub kind: String,
+    /// Time to live in seconds.
+    pub ttl: u32,
+    /// Values in presentation form (RFC 1035, section 5.1; names without the final
+    /// dot; TXT unquoted), sorted.
+    pub values: Vec<String>,
+}
+
+/// Secrets as files on the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Delivery {
+    /// Where to.
+    pub guest: GuestRef,
+    /// The application they serve.
+    pub app: AppName,
+    /// The files by secret.
+    pub files: BTreeMap<SecretName, DeliveredFile>,
+}
+
+/// One secret on the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DeliveredFile {
+    /// The store's version that it holds: wanted "the newest" as `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// Absolute path.
+    pub path: String,
+    /// Owner.
+    pub owner: String,
+    /// Group.
+    pub group: String,
+    /// Mode, octal digits.
+    pub mode: String,
+}
+
+/// The right of one guest to run an application.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Lease {
+    /// Who holds it.
+    pub guest: GuestRef,
+    /// What it may run.
+    pub app: AppName,
+    /// Grows with every grant; a guest never accepts a smaller one.
+    pub epoch: u64,
+}
+
+/// The system that a guest runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct System {
+    /// Where.
+    pub guest: GuestRef,
+    /// The application whose gate it opens.
+    pub app: AppName,
+    /// How it gets there.
+    pub driver: SystemDriver,
+    /// Where to get it here: a flake attribute, or the absolute path of a folder.
+    pub source: String,
+    /// What identifies it on the guest: its store path.
+    pub toplevel: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_the_same_for_wanted_and_found() {
+        let wanted = Resource::Secret(Secret {
+            deployment: DeploymentName::new("matrix").unwrap(),
+            app: AppName::new("matrix").unwrap(),
+            name: SecretName::new("signing-key").unwrap(),
+            class: SecretClass::Identity,
+            generator: Generator::SynapseSigningKey,
+            version: None,
+        });
+        let Resource::Secret(mut found) = wanted.clone() else { unreachable!() };
+        found.version = Some(3);
+        let found = Resource::Secret(found);
+        assert_eq!(wanted.id(), found.id());
+        assert_eq!(found.id().as_str(), "secret/matrix/signing-key");
+        assert_eq!(found.id().kind(), "secret");
+    }
+}
