@@ -299,7 +299,8 @@ impl RunState {
 
     /// Takes the next event, or refuses it and stays as it was.
     pub fn apply(&mut self, record: &RunRecord) -> Result<(), Refused> {
-        let refuse = |what: String| Refused { run: self.id, seq: record.seq, what };
+        let run = self.id;
+        let refuse = |what: String| Refused { run, seq: record.seq, what };
         if record.seq != self.events {
             return Err(refuse(format!("expected event {}", self.events)));
         }
