@@ -1,0 +1,12 @@
+# Stand-ins for nixpkgs' modules: the options that fedi's modules set or read, in our
+# own words, with types, defaults and units as facts read in nixpkgs. A misspelt, removed
+# or ill-typed upstream option therefore fails an evaluation test that needs no nixpkgs.
+{
+  imports = [
+    ./databases.nix
+    ./nginx.nix
+    ./synapse.nix
+    ./system.nix
+    ./systemd.nix
+  ];
+}
