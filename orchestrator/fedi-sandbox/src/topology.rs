@@ -1,0 +1,94 @@
+//! Where everything is: the addresses, names and properties of the simulated data centre.
+//!
+//! One bridge in one network namespace carries it all. `10.78.0.0/24` is the operator's side; each simulated host
+//! has a guest network of its own, with its gateway on the bridge. Nothing leads out.
+
+/// The bridge inside the namespace.
+pub(crate) const BRIDGE: &str = "br0";
+/// Addresses on the bridge, with prefix length.
+pub(crate) const BRIDGE_ADDRESSES: [&str; 10] = [
+    "10.78.0.1/24",
+    "10.78.0.2/24",
+    "10.78.0.11/24",
+    "10.78.0.12/24",
+    "10.78.0.53/24",
+    "10.78.1.1/24",
+    "10.78.2.1/24",
+    "fd78::53/64",
+    "fd78:1::1/64",
+    "fd78:2::1/64",
+];
+/// PowerDNS: port 53 for everybody, 8081 for its API.
+pub(crate) const DNS: &str = "10.78.0.53";
+/// Port of PowerDNS' API.
+pub(crate) const DNS_API_PORT: u16 = 8081;
+/// The certificate authority.
+pub(crate) const ACME: &str = "10.78.0.2";
+/// Name of the certificate authority, in a zone that fedi does not write.
+pub(crate) const ACME_NAME: &str = "acme.sandbox.test";
+/// Where ACME clients begin (RFC 8555, section 7.1.1).
+pub const ACME_DIRECTORY: &str = "https://acme.sandbox.test/acme/local/directory";
+
+/// Zones that fedi may write, empty but for SOA and NS.
+pub(crate) const MANAGED_ZONES: [&str; 5] = [
+    "example.test",
+    "1.78.10.in-addr.arpa",
+    "2.78.10.in-addr.arpa",
+    "0.0.0.0.0.0.0.0.1.0.0.0.8.7.d.f.ip6.arpa",
+    "0.0.0.0.0.0.0.0.2.0.0.0.8.7.d.f.ip6.arpa",
+];
+/// The sandbox's own zone.
+pub(crate) const OWN_ZONE: &str = "sandbox.test";
+
+/// A simulated Proxmox VE installation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SimulatedHost {
+    /// Name in the inventory.
+    pub name: &'static str,
+    /// The PVE release it behaves as: `major.minor`.
+    pub version: &'static str,
+    /// Address of its API; the port is 8006.
+    pub address: &'static str,
+    /// Its node.
+    pub node: &'static str,
+    /// The pool of fedi's guests.
+    pub pool: &'static str,
+    /// Storage for disks.
+    pub vm_storage: &'static str,
+    /// Storage for images.
+    pub image_storage: &'static str,
+    /// The bridge as the node calls it.
+    pub bridge: &'static str,
+    /// User of the API token: `name@realm`.
+    pub user: &'static str,
+    /// Id of the API token.
+    pub token_id: &'static str,
+}
+
+/// The hosts, as `hosts/*/host.toml` of the repository describe them.
+pub const HOSTS: [SimulatedHost; 2] = [
+    SimulatedHost {
+        name: "proxmox1",
+        version: "9.2",
+        address: "10.78.0.11",
+        node: "proxmox1",
+        pool: "fedi",
+        vm_storage: "local-lvm",
+        image_storage: "local",
+        bridge: "vmbr0",
+        user: "fedi@pve",
+        token_id: "deploy",
+    },
+    SimulatedHost {
+        name: "new-provider",
+        version: "8.4",
+        address: "10.78.0.12",
+        node: "pve-a",
+        pool: "tenants",
+        vm_storage: "tank",
+        image_storage: "images",
+        bridge: "vmbr1",
+        user: "hoster@pve",
+        token_id: "fedi-token",
+    },
+];
