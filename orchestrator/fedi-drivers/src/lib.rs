@@ -1,6 +1,9 @@
-//! One module for each outside system, behind the engine's traits.
+//! One module for each outside system, behind the engine's traits, and the
+//! [`site::Site`] that puts them together into the world that plans act upon.
 //!
 //! Stands above `fedi-engine` and the plain clients; only front ends name what is in
 //! here.
 
+pub mod health;
 pub mod secrets;
+pub mod site;

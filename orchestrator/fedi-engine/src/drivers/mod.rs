@@ -9,6 +9,7 @@ mod dns;
 mod guest;
 mod health;
 mod hypervisor;
+mod ledger;
 mod secret;
 mod system;
 
@@ -17,6 +18,7 @@ pub use dns::Dns;
 pub use guest::{Activation, Confirm, Facts, GuestAccess, GuestSession, HookOutcome, UnitHealth};
 pub use health::{Check, CheckState, HealthReport, OutsideProbe};
 pub use hypervisor::{Hypervisor, HypervisorReport, MissingRight, StoredImage};
+pub use ledger::Ledger;
 pub use secret::{SecretEntry, SecretKey, SecretStore, SecretValue, SecretVersion};
 pub use system::{Resolved, SystemSource};
 

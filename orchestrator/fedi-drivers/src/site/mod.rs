@@ -1,0 +1,195 @@
+//! The world that plans act upon, built out of drivers.
+
+mod guests;
+mod tasks;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use fedi_engine::World;
+use fedi_engine::drivers::{
+    AddressBook, Dns, DriverError, DriverErrorKind, Facts, GuestAccess, HealthReport, Hypervisor, Ledger, OutsideProbe,
+    SecretKey, SecretStore, StepContext, SystemSource,
+};
+use fedi_model::inventory::HostKeyPin;
+use fedi_model::name::HostName;
+use fedi_model::plan::{Probe, Task};
+use fedi_model::resource::{GuestRef, Records, Resource, ResourceId, Secret};
+
+use crate::secrets::generate;
+
+pub use guests::Guests;
+
+/// The drivers of one host of the inventory.
+#[derive(Clone)]
+pub struct HostDrivers {
+    /// Images and machines.
+    pub hypervisor: Arc<dyn Hypervisor>,
+    /// Zones.
+    pub dns: Arc<dyn Dns>,
+    /// Where systems come from.
+    pub systems: Arc<dyn SystemSource>,
+    /// How the key of a new guest is learned.
+    pub host_key_pin: HostKeyPin,
+}
+
+/// Everything that plans of one inventory can act upon.
+pub struct Site {
+    hosts: BTreeMap<HostName, HostDrivers>,
+    addresses: Arc<dyn AddressBook>,
+    secrets: Arc<dyn SecretStore>,
+    guests: Guests,
+    ledger: Arc<dyn Ledger>,
+    outside: Arc<dyn OutsideProbe>,
+}
+
+impl Site {
+    /// Puts the drivers together.
+    pub fn new(
+        hosts: BTreeMap<HostName, HostDrivers>,
+        addresses: Arc<dyn AddressBook>,
+        secrets: Arc<dyn SecretStore>,
+        guests: Arc<dyn GuestAccess>,
+        ledger: Arc<dyn Ledger>,
+        outside: Arc<dyn OutsideProbe>,
+    ) -> Self {
+        let guests = Guests::new(guests, Arc::clone(&ledger));
+        Self { hosts, addresses, secrets, guests, ledger, outside }
+    }
+
+    /// The drivers of `host`.
+    pub fn host(&self, host: &HostName) -> Result<&HostDrivers, DriverError> {
+        self.hosts.get(host).ok_or_else(|| {
+            DriverError::new(DriverErrorKind::Invalid, format!("The inventory has no host `{host}`"))
+        })
+    }
+
+    /// The guest as it describes itself; `None` while fedi has no key pinned for it.
+    pub async fn facts(&self, guest: &GuestRef) -> Result<Option<Facts>, DriverError> {
+        self.guests.facts(guest).await
+    }
+
+    /// Looks once, from inside and from outside.
+    pub async fn health(&self, probe: &Probe) -> HealthReport {
+        let (mut inside, outside) = tokio::join!(self.guests.health(probe), self.outside.probe(probe));
+        inside.checks.extend(outside.checks);
+        inside
+    }
+
+    /// Records as the ledger has them: what fedi owns in that zone.
+    async fn owned(&self, id: &ResourceId) -> Result<Option<Records>, DriverError> {
+        Ok(match self.ledger.made(id).await? {
+            Some(Resource::Records(records)) => Some(records),
+            _ => None,
+        })
+    }
+
+    async fn ensure_secret(&self, secret: &Secret) -> Result<Resource, DriverError> {
+        let key = SecretKey { deployment: secret.deployment.clone(), app: secret.app.clone(), name: secret.name.clone() };
+        if let Some(entry) = self.secrets.entry(&key).await? {
+            return Ok(Resource::Secret(Secret { version: Some(entry.version), ..secret.clone() }));
+        }
+        let other = match &secret.generator {
+            fedi_model::manifest::Generator::RsaPublicKey { of } => {
+                self.secrets.get(&SecretKey { name: of.clone(), ..key.clone() }).await?.map(|(value, _)| value)
+            }
+            _ => None,
+        };
+        let generator = secret.generator.clone();
+        let value = tokio::task::spawn_blocking(move || generate(&generator, |_| other))
+            .await
+            .map_err(|error| failed_secret(&key).because(&error))?
+            .map_err(|error| {
+                failed_secret(&key).because(&error).hint(format!("Set it with `fedi secret set {} {}`", key.deployment, key.name))
+            })?;
+        let version = self.secrets.put(&key, secret.class, &secret.generator, &value, 0).await?;
+        Ok(Resource::Secret(Secret { version: Some(version), ..secret.clone() }))
+    }
+}
+
+fn failed_secret(key: &SecretKey) -> DriverError {
+    DriverError::new(DriverErrorKind::Invalid, format!("Failed to make the secret `{key}`"))
+}
+
+#[async_trait]
+impl World for Site {
+    async fn observe(&self, like: &Resource) -> Result<Option<Resource>, DriverError> {
+        Ok(match like {
+            Resource::Address(it) => {
+                self.addresses.find(&it.deployment, &it.host, it.family).await?.map(Resource::Address)
+            }
+            Resource::Secret(it) => {
+                let key = SecretKey { deployment: it.deployment.clone(), app: it.app.clone(), name: it.name.clone() };
+                self.secrets.entry(&key).await?.map(|entry| {
+                    Resource::Secret(Secret {
+                        class: entry.class,
+                        generator: entry.generator,
+                        version: Some(entry.version),
+                        ..it.clone()
+                    })
+                })
+            }
+            Resource::Image(it) => self.host(&it.host)?.hypervisor.observe_image(it).await?.map(Resource::Image),
+            Resource::Vm(it) => self.host(&it.host)?.hypervisor.observe_vm(it).await?.map(Resource::Vm),
+            Resource::HostKey(_) => self.ledger.made(&like.id()).await?,
+            Resource::Records(it) => self.host(&it.host)?.dns.observe(it).await?.map(Resource::Records),
+            Resource::Delivery(_) | Resource::Lease(_) | Resource::System(_) => self.guests.observe(like).await?,
+        })
+    }
+
+    async fn ensure(&self, desired: &Resource, cx: &dyn StepContext) -> Result<Resource, DriverError> {
+        Ok(match desired {
+            Resource::Address(it) => Resource::Address(self.addresses.ensure(it).await?),
+            Resource::Secret(it) => self.ensure_secret(it).await?,
+            Resource::Image(it) => Resource::Image(self.host(&it.host)?.hypervisor.ensure_image(it, cx).await?),
+            Resource::Vm(it) => Resource::Vm(self.host(&it.host)?.hypervisor.ensure_vm(it, cx).await?),
+            Resource::HostKey(it) => Resource::HostKey(self.pin(it, cx).await?),
+            Resource::Records(it) => {
+                let owned = self.owned(&desired.id()).await?;
+                Resource::Records(self.host(&it.host)?.dns.ensure(it, owned.as_ref(), cx).await?)
+            }
+            Resource::Delivery(it) => Resource::Delivery(self.guests.deliver(it, self.secrets.as_ref()).await?),
+            Resource::Lease(it) => {
+                self.guests.grant(it).await?;
+                desired.clone()
+            }
+            Resource::System(it) => {
+                self.activate(it, cx).await?;
+                desired.clone()
+            }
+        })
+    }
+
+    async fn remove(&self, resource: &Resource, cx: &dyn StepContext) -> Result<(), DriverError> {
+        match resource {
+            Resource::Address(it) => self.addresses.release(it).await,
+            Resource::Secret(it) => {
+                let key = SecretKey { deployment: it.deployment.clone(), app: it.app.clone(), name: it.name.clone() };
+                self.secrets.delete(&key).await
+            }
+            Resource::Image(it) => self.host(&it.host)?.hypervisor.remove_image(it, cx).await,
+            Resource::Vm(it) => {
+                self.guests.forget(&it.uuid).await;
+                self.host(&it.host)?.hypervisor.remove_vm(it, cx).await
+            }
+            // The pin is the ledger's entry, which goes with this step. What is on the
+            // guest goes with its disks.
+            Resource::HostKey(_) | Resource::Delivery(_) | Resource::System(_) => Ok(()),
+            Resource::Records(it) => {
+                let owned = self.owned(&resource.id()).await?;
+                self.host(&it.host)?.dns.remove(owned.as_ref().unwrap_or(it), cx).await
+            }
+            Resource::Lease(it) => self.guests.revoke(it).await,
+        }
+    }
+
+    async fn run(&self, task: &Task, cx: &dyn StepContext) -> Result<(), DriverError> {
+        match task {
+            Task::AwaitGuest { guest } => self.await_guest(guest, cx).await,
+            Task::AwaitRecords { records } => self.host(&records.host)?.dns.await_visible(records, cx).await,
+            Task::CreateAdmin { guest, app, admin } => self.create_admin(guest, app, admin, cx).await,
+            Task::Probe { probe } => self.probe_until_healthy(probe, cx).await,
+        }
+    }
+}
