@@ -8,11 +8,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::check::{self, Errors, Given};
-use crate::format;
 use crate::normalised::Normalised;
 use crate::parameter::{Format, Kind, Parameter};
 use crate::path::PathTemplate;
 use crate::permission::Allow;
+use crate::syntax;
 use crate::version::PveVersion;
 use crate::words::Words;
 
@@ -93,6 +93,10 @@ impl FromStr for Returns {
 
 /// One endpoint as one release has it.
 #[derive(Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "they are Proxmox's own flags"
+)]
 pub struct Endpoint {
     pub version: PveVersion,
     pub method: Method,
@@ -128,10 +132,25 @@ impl Endpoint {
     /// The `errors` map that Proxmox answers with status 400, text for text.
     pub fn validate(&self, parameters: &Map<String, Value>) -> Result<Normalised, Errors> {
         let joined = self.join_lists(parameters);
-        let values = joined.iter().map(|(key, value)| (key.clone(), Given::from(value))).collect();
+        let values = joined
+            .iter()
+            .map(|(key, value)| (key.clone(), Given::from(value)))
+            .collect();
         let mut errors = Errors::new();
-        check::object("", &self.parameters, &values, self.additional_parameters, self.version, &self.words, &mut errors);
-        if errors.is_empty() { Ok(Normalised::new(&values)) } else { Err(errors) }
+        check::object(
+            "",
+            &self.parameters,
+            &values,
+            self.additional_parameters,
+            self.version,
+            &self.words,
+            &mut errors,
+        );
+        if errors.is_empty() {
+            Ok(Normalised::new(&values))
+        } else {
+            Err(errors)
+        }
     }
 
     /// JSON arrays for `-list` strings, and single values for lists, are taken too.
@@ -149,19 +168,28 @@ impl Endpoint {
                 (_, Value::String(text)) if parameter.kind == Kind::List && !text.is_empty() => {
                     Some(Value::Array(vec![value.clone()]))
                 }
-                (_, Value::Number(_)) if parameter.kind == Kind::List => Some(Value::Array(vec![value.clone()])),
+                (_, Value::Number(_)) if parameter.kind == Kind::List => {
+                    Some(Value::Array(vec![value.clone()]))
+                }
                 _ => None,
             }
         };
         let pairs = parameters.iter();
-        pairs.map(|(key, value)| (key.clone(), convert(key, value).unwrap_or_else(|| value.clone()))).collect()
+        pairs
+            .map(|(key, value)| {
+                (
+                    key.clone(),
+                    convert(key, value).unwrap_or_else(|| value.clone()),
+                )
+            })
+            .collect()
     }
 
     /// The numbered options that a name could belong to, as `scsi[0..30]`; for messages.
     pub fn describe(&self, name: &str) -> Option<String> {
         let parameter = self.parameters.get(name)?;
         Some(match &parameter.series {
-            Some(series) if format::is_numbered(name, &series.prefix, series.last) => {
+            Some(series) if syntax::is_numbered(name, &series.prefix, series.last) => {
                 format!("{}[0..{}]", series.prefix, series.last)
             }
             _ => name.to_owned(),

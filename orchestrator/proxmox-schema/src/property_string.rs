@@ -36,7 +36,10 @@ impl PropertyString {
 
     /// Starts with the value of the default key.
     pub fn bare(value: impl fmt::Display) -> Self {
-        Self { bare: Some(value.to_string()), pairs: Vec::new() }
+        Self {
+            bare: Some(value.to_string()),
+            pairs: Vec::new(),
+        }
     }
 
     /// Sets a key; one that is there already keeps its place.
@@ -60,7 +63,10 @@ impl PropertyString {
     }
 
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.pairs.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+        self.pairs
+            .iter()
+            .find(|(known, _)| known == key)
+            .map(|(_, value)| value.as_str())
     }
 
     /// A boolean key, in any of the words that Proxmox takes.
@@ -73,7 +79,9 @@ impl PropertyString {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        self.pairs
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
 
@@ -99,7 +107,9 @@ impl FromStr for PropertyString {
         let mut string = Self::new();
         for part in text.split(',').filter(|part| !part.trim().is_empty()) {
             match part.split_once('=') {
-                None if string.bare.is_some() => return Err(NotAPropertyString::SecondBare(part.to_owned())),
+                None if string.bare.is_some() => {
+                    return Err(NotAPropertyString::SecondBare(part.to_owned()));
+                }
                 None => string.bare = Some(part.to_owned()),
                 Some((key, value)) if key.is_empty() || value.is_empty() => {
                     return Err(NotAPropertyString::HalfAPair(part.to_owned()));
@@ -122,7 +132,9 @@ mod tests {
 
     #[test]
     fn a_network_device_is_read() {
-        let net: PropertyString = "virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1".parse().unwrap();
+        let net: PropertyString = "virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1"
+            .parse()
+            .unwrap();
         assert_eq!(net.get("virtio"), Some("BC:24:11:00:00:01"));
         assert_eq!(net.flag("firewall"), Some(true));
         assert_eq!(net.value(), None);

@@ -29,8 +29,19 @@ pub struct NotAUpid(pub String);
 
 impl fmt::Display for Upid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node, pid, process_start, start, kind, id, user } = self;
-        write!(f, "UPID:{node}:{pid:08X}:{process_start:08X}:{start:08X}:{kind}:{id}:{user}:")
+        let Self {
+            node,
+            pid,
+            process_start,
+            start,
+            kind,
+            id,
+            user,
+        } = self;
+        write!(
+            f,
+            "UPID:{node}:{pid:08X}:{process_start:08X}:{start:08X}:{kind}:{id}:{user}:"
+        )
     }
 }
 
@@ -48,7 +59,7 @@ fn parse(text: &str) -> Option<Upid> {
         return None;
     };
     let word = |text: &str| !text.contains('/') && !text.contains(char::is_whitespace);
-    let sound = crate::format::is_node_name(node)
+    let sound = crate::syntax::is_node_name(node)
         && pid.len() == 8
         && (8..=9).contains(&process_start.len())
         && start.len() == 8

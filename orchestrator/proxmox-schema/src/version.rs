@@ -76,10 +76,16 @@ impl FromStr for VersionRange {
 
     fn from_str(text: &str) -> Result<Self, NotAVersion> {
         if let Some(first) = text.strip_suffix('+') {
-            return Ok(Self { first: first.parse()?, last: None });
+            return Ok(Self {
+                first: first.parse()?,
+                last: None,
+            });
         }
         let (first, last) = text.split_once('-').unwrap_or((text, text));
-        Ok(Self { first: first.parse()?, last: Some(last.parse()?) })
+        Ok(Self {
+            first: first.parse()?,
+            last: Some(last.parse()?),
+        })
     }
 }
 
