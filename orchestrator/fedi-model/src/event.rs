@@ -1,24 +1,47 @@
 //! What happens while a run goes on, for whoever watches: the terminal, `--json`
 //! lines, later the panel. Nothing depends on an event being seen.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::StepId;
+use crate::name::{DeploymentName, HostName};
+use crate::plan::{StepId, Workflow};
 use crate::run::{Failure, RunId, RunPhase};
 
 /// The version of the events that `--json` prints.
 pub const SCHEMA: u32 = 1;
 
-/// Something that happened.
+/// An event with its time and its run: one line of `--json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct EventLine {
+    /// Always [`SCHEMA`].
+    pub schema: u32,
+    /// When it happened.
+    pub at: Timestamp,
+    /// In which run; several may go on at once.
+    pub run: RunId,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Something that happened in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "event")]
 pub enum Event {
     /// A run begins or is taken up again.
     RunStarted {
-        /// Which.
-        run: RunId,
+        /// What for.
+        workflow: Workflow,
+        /// For which deployment.
+        deployment: DeploymentName,
+        /// On which host.
+        host: HostName,
         /// How many steps it has in all.
         steps: usize,
+        /// How many of them are done already.
+        finished: usize,
     },
     /// A stage begins.
     StageStarted {
@@ -50,12 +73,31 @@ pub enum Event {
         /// Which.
         step: StepId,
     },
+    /// A step failed for a reason that may pass, and is tried again.
+    StepRetrying {
+        /// Which.
+        step: StepId,
+        /// Why it failed.
+        failure: Failure,
+        /// Seconds until it is tried again.
+        wait_s: u64,
+    },
     /// A step failed.
     StepFailed {
         /// Which.
         step: StepId,
         /// Why.
         failure: Failure,
+    },
+    /// The run is past the point from which there is no way back.
+    Pivoted {
+        /// Why there is none, in words.
+        reason: String,
+    },
+    /// The run goes backward from here.
+    Unwinding {
+        /// Why.
+        reason: String,
     },
     /// A step's effect is being taken back.
     StepUndoing {
@@ -69,6 +111,13 @@ pub enum Event {
         /// Which.
         step: StepId,
     },
+    /// A step's effect could not be taken back.
+    StepUndoFailed {
+        /// Which.
+        step: StepId,
+        /// Why.
+        failure: Failure,
+    },
     /// Something the operator should know or do; never a secret.
     Notice {
         /// In words.
@@ -76,8 +125,6 @@ pub enum Event {
     },
     /// A run stops, for now or for good.
     RunStopped {
-        /// Which.
-        run: RunId,
         /// Where it stands.
         phase: RunPhase,
     },
