@@ -1,0 +1,196 @@
+//! Reads every file of an inventory, each by itself; what goes beyond one file is
+//! for `check`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fedi_model::inventory::{Deployment, DeploymentFile, FediFile, HostFile, Inventory};
+use fedi_model::{DeploymentName, HostName, NameError};
+use serde::de::DeserializeOwned;
+
+use crate::document::{Document, Place};
+use crate::folder::ROOT_FILE;
+use crate::problem::Problem;
+use crate::schema::FileKind;
+use crate::suggest::suggest;
+use crate::validate::validate;
+
+/// Every file that could be read and fits its shape, with where things stand in it.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    pub(crate) fedi: Option<Read<FediFile>>,
+    pub(crate) hosts: BTreeMap<HostName, Host>,
+}
+
+/// A folder under `hosts/`.
+#[derive(Debug)]
+pub(crate) struct Host {
+    /// `None` where the file is missing or has problems of its own.
+    pub(crate) file: Option<Read<HostFile>>,
+    pub(crate) deployments: Vec<(DeploymentName, Read<DeploymentFile>, HasNix)>,
+}
+
+/// Whether a `.nix` file lies beside a deployment.
+pub(crate) type HasNix = bool;
+
+/// A file as text and as value.
+#[derive(Debug)]
+pub(crate) struct Read<T> {
+    pub(crate) document: Document,
+    pub(crate) value: T,
+}
+
+impl Files {
+    /// The inventory, once nothing is wrong with it.
+    pub(crate) fn into_inventory(self) -> Option<Inventory> {
+        let mut inventory =
+            Inventory { fedi: self.fedi?.value, hosts: BTreeMap::new(), deployments: BTreeMap::new() };
+        for (name, host) in self.hosts {
+            inventory.hosts.insert(name.clone(), host.file?.value);
+            for (deployment, file, has_nix) in host.deployments {
+                let it = Deployment { name: deployment.clone(), host: name.clone(), file: file.value, has_nix };
+                inventory.deployments.insert(deployment, it);
+            }
+        }
+        Some(inventory)
+    }
+}
+
+pub(crate) fn host_dir(root: &Path, host: &HostName) -> PathBuf {
+    root.join("hosts").join(host.as_str())
+}
+
+pub(crate) fn deployment_file(root: &Path, host: &HostName, name: &DeploymentName) -> PathBuf {
+    host_dir(root, host).join("deployments").join(format!("{name}.toml"))
+}
+
+/// Reads all that is there.
+pub(crate) fn read(root: &Path) -> (Files, Vec<Problem>) {
+    let mut reader = Reader { root, problems: Vec::new() };
+    let mut files = Files { fedi: reader.file(Path::new(ROOT_FILE), FileKind::Fedi), hosts: BTreeMap::new() };
+    let hosts = PathBuf::from("hosts");
+    for (name, is_folder) in reader.entries(&hosts) {
+        if is_folder && !name.starts_with('.') {
+            let folder = hosts.join(&name);
+            match HostName::new(name) {
+                Ok(name) => {
+                    let host = reader.host(&folder);
+                    files.hosts.insert(name, host);
+                }
+                Err(error) => reader.bad_name(&folder, &error),
+            }
+        }
+    }
+    (files, reader.problems)
+}
+
+struct Reader<'a> {
+    root: &'a Path,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn host(&mut self, folder: &Path) -> Host {
+        let mut host = Host { file: self.file(&folder.join("host.toml"), FileKind::Host), deployments: Vec::new() };
+        let deployments = folder.join("deployments");
+        let entries = self.entries(&deployments);
+        let has = |file: &str| entries.iter().any(|(name, _)| name == file);
+        for (file, is_folder) in &entries {
+            if *is_folder || file.starts_with('.') {
+                continue;
+            }
+            let path = deployments.join(file);
+            if let Some(stem) = file.strip_suffix(".nix") {
+                if !has(&format!("{stem}.toml")) {
+                    let message = format!("`{file}` belongs to no deployment");
+                    let toml: Vec<&str> = entries.iter().filter_map(|(name, _)| name.strip_suffix(".toml")).collect();
+                    let hint = match suggest(stem, toml) {
+                        Some(near) => format!("Did you mean `{near}.nix`?"),
+                        None => format!("Write `{stem}.toml` beside it"),
+                    };
+                    self.problems.push(Problem::with_file(&path, message).hint(hint));
+                }
+                continue;
+            }
+            let Some(stem) = file.strip_suffix(".toml") else { continue };
+            match DeploymentName::new(stem) {
+                Ok(name) => {
+                    if let Some(read) = self.file(&path, FileKind::Deployment) {
+                        host.deployments.push((name, read, has(&format!("{stem}.nix"))));
+                    }
+                }
+                Err(error) => self.bad_name(&path, &error),
+            }
+        }
+        host
+    }
+
+    /// Names in a folder, sorted, and whether each is a folder; none where the folder
+    /// is not there.
+    fn entries(&mut self, folder: &Path) -> Vec<(String, bool)> {
+        let mut entries = Vec::new();
+        let read = match fs::read_dir(self.root.join(folder)) {
+            Ok(read) => read,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return entries,
+            Err(error) => {
+                self.unreadable(folder, &error);
+                return entries;
+            }
+        };
+        for entry in read.flatten() {
+            if let Ok(name) = entry.file_name().into_string() {
+                entries.push((name, entry.path().is_dir()));
+            }
+        }
+        entries.sort();
+        entries
+    }
+
+    fn file<T: DeserializeOwned>(&mut self, file: &Path, kind: FileKind) -> Option<Read<T>> {
+        let text = match fs::read_to_string(self.root.join(file)) {
+            Ok(text) => text,
+            Err(error) => {
+                self.unreadable(file, &error);
+                return None;
+            }
+        };
+        match parse(file, kind, text) {
+            Ok(read) => Some(read),
+            Err(problems) => {
+                self.problems.extend(problems);
+                None
+            }
+        }
+    }
+
+    fn unreadable(&mut self, file: &Path, error: &std::io::Error) {
+        let message = match error.kind() {
+            std::io::ErrorKind::NotFound => "The file is missing".to_owned(),
+            std::io::ErrorKind::InvalidData => "The file is no UTF-8 text".to_owned(),
+            _ => format!("It cannot be read: {error}"),
+        };
+        self.problems.push(Problem::with_file(file, message));
+    }
+
+    fn bad_name(&mut self, path: &Path, error: &NameError) {
+        let problem = Problem::with_file(path, error.to_string());
+        self.problems.push(problem.hint("Rename it, or begin its name with a dot to have it passed over"));
+    }
+}
+
+/// Reads one file.
+pub(crate) fn parse<T: DeserializeOwned>(file: &Path, kind: FileKind, text: String) -> Result<Read<T>, Vec<Problem>> {
+    let document = Document::parse(file, text)?;
+    let problems = validate(&document, kind.shape());
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    match toml::from_str(&document.text) {
+        Ok(value) => Ok(Read { value, document }),
+        Err(error) => {
+            let offset = error.span().map_or(0, |span| span.start);
+            Err(vec![document.problem_at(offset, &Place::root(), error.message())])
+        }
+    }
+}
