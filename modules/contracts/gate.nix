@@ -1,13 +1,16 @@
 # Gate and lease. A guest is dormant until fedi grants it the lease: then, and only
 # then, may its units seed a database, mint a key or speak to other servers.
 #
-#   /var/lib/fedi/lease/<app>      the lease; fedi-guest writes and removes it
-#   fedi-<app>-lease.service       refuses without the lease, a secret, or after a downgrade
+#   /var/lib/fedi/lease/<app>      the lease: epoch and holder, kept by fedi-guest; a
+#                                  revoked one is still there, so it has to be read
+#   fedi-<app>-lease.service       reads it; refuses without a secret or after a downgrade
+#   /run/fedi/lease/<app>          says that it did; gone with a stop and with the power
 #   fedi-<app>.target              the gate; pulls in every unit of the application
 #
 # Three locks, so that no single change opens a dormant guest: the units are wanted by
-# the gate alone, each requires the lease unit, and each has the lease as a condition of
-# its own. The last one holds even for `systemctl start mastodon-web` by hand.
+# the gate alone, each requires the lease unit, and each has the marker as a condition of
+# its own. The last one holds even for `systemctl start mastodon-web` by hand. Without the
+# lease units are skipped, not failed: a dormant guest is healthy.
 {
   lib,
   config,
@@ -19,7 +22,7 @@ let
   fedi = import ../lib { inherit lib; };
   cfg = config.fedi.contracts;
 
-  leaseOf = app: "${cfg.leaseDirectory}/${app}";
+  marker = app: "${cfg.leaseMarkers}/${app}";
   leaseUnit = app: "fedi-${app}-lease.service";
 
   own = app: [
@@ -33,7 +36,7 @@ let
     partOf = [ state.gate ];
     requires = [ (leaseUnit app) ];
     after = [ (leaseUnit app) ];
-    unitConfig.ConditionPathExists = [ (leaseOf app) ];
+    unitConfig.ConditionPathExists = [ (marker app) ];
   };
 
   perKind =
@@ -57,32 +60,49 @@ let
 
   versionFile = app: "/var/lib/fedi/version/${app}";
 
-  # The lease is held by whoever has the file; what the file says is fedi-guest's. The
-  # version is written down only once nothing speaks against starting.
+  # Refuses while an older version would have to read what a newer one wrote.
+  noDowngrade = app: state: failure: ''
+    seen=$(cat ${versionFile app} 2>/dev/null || echo 0)
+    newest=$(printf '%s\n%s\n' "$seen" ${state.version} | sort -V | tail -n 1)
+    if [ "$newest" != ${state.version} ]; then
+      echo "${failure}" >&2
+      exit 1
+    fi
+  '';
+
   lease = app: state: {
     description = "The lease of ${app}";
-    before = state.units ++ [ state.gate ];
     partOf = [ state.gate ];
-    unitConfig = {
-      AssertPathExists = [ (leaseOf app) ];
-      AssertFileNotEmpty = lib.mapAttrsToList (_: it: it.path) (secretsOf app);
+    unitConfig = lib.optionalAttrs (!cfg.standalone) {
+      ConditionPathExists = [ "${cfg.leaseDirectory}/${app}" ];
     };
+    path = [ pkgs.coreutils ];
+    # The version is written down only once nothing speaks against starting.
+    script =
+      noDowngrade app state
+        "The state of ${app} was last used by version $seen and this system has ${state.version}; a schema cannot go back. Activate the newer system again, or restore a snapshot."
+      + lib.concatStrings (
+        lib.mapAttrsToList (name: it: ''
+          if [ ! -s ${it.path} ]; then
+            echo "The secret ${name} of ${app} is missing (${it.path}); nothing is made up in its place. Deploy again to deliver it." >&2
+            exit 1
+          fi
+        '') (secretsOf app)
+      )
+      + ''
+        mkdir -p ${dirOf (versionFile app)}
+        echo ${state.version} > ${versionFile app}
+        install -d -m 0711 ${dirOf cfg.leaseMarkers} ${cfg.leaseMarkers}
+        touch ${marker app}
+      '';
     serviceConfig = {
       Type = "oneshot";
       RemainAfterExit = true;
+      ExecStopPost = "${pkgs.coreutils}/bin/rm -f ${marker app}";
+    }
+    // lib.optionalAttrs (!cfg.standalone) {
+      ExecCondition = "${lib.getExe config.fedi.guest.package} lease require ${app}";
     };
-    path = [ pkgs.coreutils ];
-    script = ''
-      mkdir -p ${dirOf (versionFile app)}
-      seen=$(cat ${versionFile app} 2>/dev/null || echo 0)
-      newest=$(printf '%s\n%s\n' "$seen" ${state.version} | sort -V | tail -n 1)
-      if [ "$newest" != ${state.version} ]; then
-        echo "The state of ${app} was last used by version $seen; this system has ${state.version}." >&2
-        echo "A schema cannot go back: activate the newer system again, or restore a snapshot." >&2
-        exit 1
-      fi
-      echo ${state.version} > ${versionFile app}
-    '';
   };
 
   # A unit belongs to an application by its name, or by the user that it runs as.
@@ -163,6 +183,21 @@ in
       default = "/var/lib/fedi/lease";
       description = "Folder of the leases; the file of an application is named for it.";
     };
+    leaseMarkers = mkOption {
+      type = types.str;
+      default = "/run/fedi/lease";
+      internal = true;
+      description = "Folder of the markers that say that a lease was found to be held.";
+    };
+    standalone = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Whether the applications start without a lease: for a machine that fedi never
+        touches. Somebody else then has to see to it that no second copy runs, and to put
+        the secrets where {option}`fedi.contracts.secret` says.
+      '';
+    };
     gate = mkOption {
       default = { };
       description = "How the gate of an application starts its units.";
@@ -202,14 +237,14 @@ in
     systemd.targets = lib.mkMerge [
       (perKind "targets")
       (lib.mapAttrs' (
-        app: state:
+        app: _:
         lib.nameValuePair "fedi-${app}" {
           description = "Everything of ${app}";
           wantedBy = [ "multi-user.target" ];
           requires = [ (leaseUnit app) ];
           wants = cfg.gate.${app}.wants;
           after = [ (leaseUnit app) ];
-          unitConfig.ConditionPathExists = [ (leaseOf app) ];
+          unitConfig.ConditionPathExists = [ (marker app) ];
         }
       ) cfg.state)
     ];
@@ -229,14 +264,10 @@ in
     # A switch to an older application is refused before anything is stopped.
     system.preSwitchChecks = lib.mapAttrs' (
       app: state:
-      lib.nameValuePair "fedi-${app}-downgrade" ''
-        seen=$(cat ${versionFile app} 2>/dev/null || echo 0)
-        newest=$(printf '%s\n%s\n' "$seen" ${state.version} | sort -V | tail -n 1)
-        if [ "$newest" != ${state.version} ]; then
-          echo "error: ${app} $seen is in use here; this system has ${state.version}, and a schema cannot go back" >&2
-          exit 1
-        fi
-      ''
+      lib.nameValuePair "fedi-${app}-downgrade" (
+        noDowngrade app state
+          "error: ${app} $seen is in use here; this system has ${state.version}, and a schema cannot go back"
+      )
     ) cfg.state;
 
     assertions = lib.concatLists (lib.mapAttrsToList check cfg.state);

@@ -18,7 +18,7 @@ let
   accountTargets = map (name: "${name}.target") (
     lib.filter (lib.hasPrefix "acme-account-") (lib.attrNames config.systemd.targets)
   );
-  lease = "${config.fedi.contracts.leaseDirectory}/${cfg.app}";
+  marker = "${config.fedi.contracts.leaseMarkers}/${cfg.app}";
 in
 {
   options.fedi.contracts.web = {
@@ -106,10 +106,13 @@ in
     };
 
     # `|`: one of them is enough.
-    systemd.services.nginx.unitConfig.ConditionPathExists = [
-      "|${lease}"
-    ]
-    ++ map (name: "|${config.security.acme.certs.${name}.directory}/fullchain.pem") certificates;
+    systemd.services.nginx = {
+      after = [ "fedi-${cfg.app}-lease.service" ];
+      unitConfig.ConditionPathExists = [
+        "|${marker}"
+      ]
+      ++ map (name: "|${config.security.acme.certs.${name}.directory}/fullchain.pem") certificates;
+    };
 
     assertions = [
       {

@@ -86,7 +86,7 @@ in
         allowedTCPPorts = mkOption {
           type = types.listOf types.port;
           default = [ ];
-          apply = ports: lib.naturalSort (lib.unique ports);
+          apply = ports: lib.sort lib.lessThan (lib.unique ports);
         };
         allowedUDPPorts = option (types.listOf types.port) [ ];
       };

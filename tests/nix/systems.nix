@@ -1,0 +1,47 @@
+# The systems that are evaluated: every application with every way of keeping its state.
+# Names become snapshot files.
+{ lib }:
+let
+  deployment = app: {
+    fedi.deployment = {
+      name = app;
+      domain = "${app}.example.test";
+      adminEmail = "operator@example.test";
+      authorizedKeys = [ "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFakeKeyForTestsOnly operator" ];
+    };
+    fedi.apps.${app} = {
+      enable = true;
+      domain = "${app}.example.test";
+    };
+  };
+  with' = app: settings: {
+    imports = [ (deployment app) ];
+    fedi.apps.${app} = settings;
+  };
+  bucket = app: {
+    media = {
+      store = "bucket";
+      endpoint = "https://s3.garage.example.test";
+    }
+    // lib.optionalAttrs (app != "matrix") {
+      webEndpoint = "https://${app}-media.web.garage.example.test";
+    };
+  };
+  smtp = {
+    smtp = {
+      host = "smtp.example.org";
+      user = "relay";
+    };
+  };
+in
+{
+  matrix-local = deployment "matrix";
+  matrix-bucket = with' "matrix" (
+    bucket "matrix"
+    // smtp
+    // {
+      serverName = "example.test";
+      turn.uris = [ "turns:turn.example.test?transport=tcp" ];
+    }
+  );
+}
