@@ -73,7 +73,7 @@ impl Daemon {
     /// Starts it unless it runs, then waits until `ready` says so.
     pub(crate) fn ensure(
         &self,
-        argv: &[String],
+        argv: &[impl AsRef<OsStr>],
         env: &[(&str, String)],
         patience: Duration,
         mut ready: impl FnMut() -> bool,
@@ -100,7 +100,7 @@ impl Daemon {
         }
     }
 
-    fn start(&self, argv: &[String], env: &[(&str, String)]) -> Result<()> {
+    fn start(&self, argv: &[impl AsRef<OsStr>], env: &[(&str, String)]) -> Result<()> {
         self.cgroup.create()?;
         let log = append(&self.log)?;
         let errors = log.try_clone().map_err(SandboxError::io("open the log"))?;

@@ -6,16 +6,29 @@
 //! namespace of its own and an interface in its network namespace, so that one kill ends all of it, also after
 //! a crash of whatever started it.
 
+mod acme;
 mod cgroup;
 mod command;
+mod credentials;
+mod dns;
 mod error;
+mod event;
+pub mod host;
+mod layout;
 mod namespace;
 pub mod nspawn;
+mod options;
+mod sandbox;
+mod status;
 mod topology;
 
 pub use error::SandboxError;
+pub use event::Event;
 pub use nspawn::NspawnBackend;
-pub use topology::{HOSTS, SimulatedHost};
+pub use options::{DEFAULT_NAME, SandboxOptions};
+pub use sandbox::Sandbox;
+pub use status::{Guest, Part, Status};
+pub use topology::{ACME_DIRECTORY, HOSTS, SimulatedHost};
 
 /// What the functions of this crate return.
 pub type Result<T, E = SandboxError> = std::result::Result<T, E>;

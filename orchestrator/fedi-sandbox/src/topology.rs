@@ -3,6 +3,8 @@
 //! One bridge in one network namespace carries it all. `10.78.0.0/24` is the operator's side; each simulated host
 //! has a guest network of its own, with its gateway on the bridge. Nothing leads out.
 
+use std::net::Ipv4Addr;
+
 /// The bridge inside the namespace.
 pub(crate) const BRIDGE: &str = "br0";
 /// Addresses on the bridge, with prefix length.
@@ -48,7 +50,7 @@ pub struct SimulatedHost {
     /// The PVE release it behaves as: `major.minor`.
     pub version: &'static str,
     /// Address of its API; the port is 8006.
-    pub address: &'static str,
+    pub address: Ipv4Addr,
     /// Its node.
     pub node: &'static str,
     /// The pool of fedi's guests.
@@ -70,7 +72,7 @@ pub const HOSTS: [SimulatedHost; 2] = [
     SimulatedHost {
         name: "proxmox1",
         version: "9.2",
-        address: "10.78.0.11",
+        address: Ipv4Addr::new(10, 78, 0, 11),
         node: "proxmox1",
         pool: "fedi",
         vm_storage: "local-lvm",
@@ -82,7 +84,7 @@ pub const HOSTS: [SimulatedHost; 2] = [
     SimulatedHost {
         name: "new-provider",
         version: "8.4",
-        address: "10.78.0.12",
+        address: Ipv4Addr::new(10, 78, 0, 12),
         node: "pve-a",
         pool: "tenants",
         vm_storage: "tank",

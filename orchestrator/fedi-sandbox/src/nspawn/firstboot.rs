@@ -56,6 +56,12 @@ fn write_files(seed: &Path, root: &Path, spec: &GuestSpec, settings: &NspawnSett
     if !spec.ssh_keys.is_empty() {
         file("root/.ssh/authorized_keys", 0o600, &(spec.ssh_keys.join("\n") + "\n"))?;
     }
+    // A container has no SMBIOS: the identity that a virtual machine would read there.
+    file("etc/fedi/guest-uuid", 0o644, &format!("{}\n", spec.uuid))?;
+    if let Some(agent) = &settings.agent {
+        file("usr/bin/fedi-guest", 0o755, "")?;
+        fs::copy(agent, seed.join("usr/bin/fedi-guest"))?;
+    }
     if let Some(ca) = &settings.trusted_ca {
         let bundle = "etc/ssl/certs/ca-certificates.crt";
         let ca = fs::read_to_string(ca)?;

@@ -18,7 +18,7 @@ mod tests;
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,6 +51,8 @@ pub struct NspawnSettings {
     pub trusted_ca: Option<PathBuf>,
     /// Asked by guests whose configuration names no server.
     pub default_nameserver: Option<IpAddr>,
+    /// The static binary that the image holds as `/usr/bin/fedi-guest`.
+    pub agent: Option<PathBuf>,
 }
 
 /// Boots systemd-nspawn containers as the guests of a simulated host.
@@ -240,6 +242,16 @@ impl Inner {
             .and_then(|()| fs::rename(&new, folder.join("guest.json")))
             .map_err(SandboxError::io("write the guest's record"))
     }
+}
+
+/// The specifications of all guests in a folder.
+pub(crate) fn records(guests: &Path) -> Vec<GuestSpec> {
+    let Ok(entries) = fs::read_dir(guests) else { return Vec::new() };
+    let files = entries.flatten().filter_map(|entry| fs::read(entry.path().join("guest.json")).ok());
+    let mut specs: Vec<GuestSpec> =
+        files.filter_map(|text| serde_json::from_slice::<Record>(&text).ok()).map(|record| record.spec).collect();
+    specs.sort_by_key(|spec| spec.vmid);
+    specs
 }
 
 /// The container's name: short enough that systemd-nspawn names the interface `vb-<machine>` and no other way

@@ -1,7 +1,6 @@
 //! The backend against real containers: boot, agent, reboot, power cut, and nothing left behind.
 
 use std::io::Write as _;
-use std::path::Path;
 
 use super::*;
 use crate::command::output;
@@ -65,6 +64,7 @@ impl Lab {
             namespace: name.to_owned(),
             trusted_ca: None,
             default_nameserver: "10.78.0.53".parse().ok(),
+            agent: None,
         })
         .unwrap()
     }
