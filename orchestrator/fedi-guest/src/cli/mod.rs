@@ -1,0 +1,100 @@
+//! The command line of the agent. Written by hand: the program is copied to
+//! every guest and stays small.
+
+mod args;
+mod print;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use fedi_guest::protocol::{ErrorKind, Event, Health};
+use fedi_guest::{Guest, GuestError, agent, serve};
+
+use args::{Action, HELP, Invocation};
+
+/// Exit codes; see `--help`.
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const UNHEALTHY: u8 = 6;
+
+/// Runs one command to its end.
+pub(crate) fn run(arguments: Vec<String>) -> ExitCode {
+    let invocation = match args::parse(arguments) {
+        Ok(invocation) => invocation,
+        Err(message) => {
+            eprintln!("error: {message}\n\nhint: Run `fedi-guest --help` for the commands");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match perform(&invocation) {
+        Ok(code) => code,
+        Err(error) => {
+            report(&error, invocation.json);
+            let usage = matches!(error.kind(), ErrorKind::Invalid);
+            ExitCode::from(if usage { USAGE } else { FAILED })
+        }
+    }
+}
+
+fn perform(invocation: &Invocation) -> Result<ExitCode, GuestError> {
+    let guest = Guest::this_machine();
+    match &invocation.action {
+        Action::Help => show(HELP),
+        Action::Version => show(&format!("fedi-guest {}\n", env!("CARGO_PKG_VERSION"))),
+        Action::Serve => {
+            let (input, output) = (io::stdin(), io::stdout());
+            if input.is_terminal() {
+                eprintln!("Speaking the fedi protocol on standard input and output; end with Ctrl-D");
+            }
+            // A failed read is the end of the session like any other.
+            let _ = serve(&guest, &mut input.lock(), &mut output.lock());
+        }
+        Action::Supervise(token) => drop(agent::supervise(&guest, *token)?),
+        Action::Boot => match agent::activate_at_boot(&guest)? {
+            Some(system) => eprintln!("Activated {}", system.display()),
+            None => eprintln!("Nothing to activate"),
+        },
+        Action::LeaseCheck(app) => agent::require_lease(&guest, app)?,
+        Action::Digest(folder) => {
+            let digest = fedi_guest::tree::digest(folder).map_err(|error| args::unreadable(folder, &error))?;
+            show(&format!("{digest}\n"));
+        }
+        Action::Operation(op) => {
+            let answer = agent::perform(&guest, op.clone(), &mut |event| {
+                if let Event::Output { line } = event {
+                    eprintln!("  {line}");
+                }
+            })?;
+            if invocation.json {
+                show(&format!("{}\n", serde_json::json!({ "schema": 1, "result": answer })));
+            } else {
+                show(&print::text(op, &answer));
+            }
+            let unhealthy = serde_json::from_value::<Health>(answer).is_ok_and(|health| !health.healthy);
+            if unhealthy {
+                return Ok(ExitCode::from(UNHEALTHY));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(text: &str) {
+    // A reader that went away (`| head`) is no failure.
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+}
+
+fn report(error: &GuestError, json: bool) {
+    let reply = error.reply();
+    if json {
+        show(&format!("{}\n", serde_json::json!({ "schema": 1, "error": reply })));
+        return;
+    }
+    eprintln!("error: {}", reply.message);
+    for cause in &reply.causes {
+        eprintln!("  Caused by: {cause}");
+    }
+    if let Some(hint) = &reply.hint {
+        eprintln!("\nhint: {hint}");
+    }
+}

@@ -1,0 +1,180 @@
+//! Why the agent could not do something, as a kind, a line and a hint.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::protocol::{Activation, ErrorKind, ErrorReply, Phase, Reason};
+
+/// Why the agent could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    /// A file could not be read or written.
+    #[error("Failed to {action} `{}`", path.display())]
+    File {
+        /// The verb: `read`, `write`, ...
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of fedi's does not read.
+    #[error("`{}` is damaged: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// In words, without the file's content.
+        what: String,
+    },
+    /// A program could not be started.
+    #[error("Failed to start `{program}`")]
+    Start {
+        /// Its name.
+        program: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A program ended badly.
+    #[error("`{program}` ended with {status}{}", output_tail(output))]
+    Tool {
+        /// Its name and subcommand.
+        program: String,
+        /// How it ended, in words.
+        status: String,
+        /// The last of what it wrote.
+        output: String,
+    },
+    /// It took longer than allowed.
+    #[error("{what} took longer than {seconds} s")]
+    Timeout {
+        /// What.
+        what: String,
+        /// The limit.
+        seconds: u32,
+    },
+    /// A rule of its own kind was broken.
+    #[error("{message}")]
+    Refused {
+        /// For a program.
+        kind: ErrorKind,
+        /// In words.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// An activation did not stay.
+    #[error("System `{}` was not kept: {}", activation.system.display(), describe(activation))]
+    Activation {
+        /// Where it ended.
+        activation: Box<Activation>,
+    },
+}
+
+fn output_tail(output: &str) -> String {
+    if output.is_empty() { String::new() } else { format!(": {output}") }
+}
+
+/// An activation's end in words.
+fn describe(activation: &Activation) -> String {
+    match (&activation.phase, &activation.previous) {
+        (Phase::RolledBack { reason }, Some(previous)) => {
+            format!("{}; `{}` is active again", reason_text(reason), previous.display())
+        }
+        (Phase::RolledBack { reason }, None) => {
+            format!("{}; there was no earlier system to go back to", reason_text(reason))
+        }
+        (Phase::RollbackFailed { reason, error }, _) => {
+            format!("{}, and the earlier system could not be activated again ({error})", reason_text(reason))
+        }
+        (other, _) => format!("it is in phase {other:?}"),
+    }
+}
+
+/// A reason in words.
+pub(crate) fn reason_text(reason: &Reason) -> String {
+    match reason {
+        Reason::ActivationFailed { status, output } => {
+            let last = output.iter().rev().find(|line| !line.trim().is_empty());
+            let last = last.map(|line| format!(" (`{}`)", line.trim())).unwrap_or_default();
+            format!("`switch-to-configuration` ended with {status}{last}")
+        }
+        Reason::ActivationTimeout { seconds } => format!("`switch-to-configuration` took longer than {seconds} s"),
+        Reason::NotConfirmed { seconds } => format!("nobody confirmed it within {seconds} s"),
+        Reason::Cancelled => "it was cancelled".to_owned(),
+        Reason::CommitFailed { error } => format!("it could not be made permanent ({error})"),
+        Reason::SupervisorDied => "the supervisor died while it switched".to_owned(),
+    }
+}
+
+impl GuestError {
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { action, path, source }
+    }
+
+    pub(crate) fn refused(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self::Refused { kind, message: message.into(), hint: None }
+    }
+
+    pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {
+        match self {
+            Self::Refused { kind, message, .. } => Self::Refused { kind, message, hint: Some(hint.into()) },
+            other => other,
+        }
+    }
+
+    /// For a program to act on.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::File { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => ErrorKind::Missing,
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Permission,
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::DiskFull,
+                _ => ErrorKind::Io,
+            },
+            Self::Damaged { .. } => ErrorKind::Damaged,
+            Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::ToolMissing,
+            Self::Start { .. } | Self::Tool { .. } => ErrorKind::ToolFailed,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Refused { kind, .. } => *kind,
+            Self::Activation { activation } if matches!(activation.phase, Phase::RollbackFailed { .. }) => {
+                ErrorKind::RollbackFailed
+            }
+            Self::Activation { .. } => ErrorKind::ActivationFailed,
+        }
+    }
+
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused { hint, .. } => hint.clone(),
+            Self::File { .. } if self.kind() == ErrorKind::DiskFull => {
+                Some("Free space or inodes on the guest (`df -h`, `df -i`), then try again".to_owned())
+            }
+            Self::File { .. } if self.kind() == ErrorKind::Permission => {
+                Some("Run the agent as root on a writable file system".to_owned())
+            }
+            Self::Start { program, .. } if self.kind() == ErrorKind::ToolMissing => {
+                Some(format!("Install `{program}` on the guest"))
+            }
+            Self::Damaged { .. } => Some("Look at the file on the guest; moved away, fedi writes it anew".to_owned()),
+            Self::Activation { .. } if self.kind() == ErrorKind::RollbackFailed => {
+                Some("Restart the guest: the earlier system boots, since the new one was not made permanent".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// The error as the protocol carries it.
+    pub fn reply(&self) -> ErrorReply {
+        let mut causes = Vec::new();
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        ErrorReply { kind: self.kind(), message: self.to_string(), causes, hint: self.hint() }
+    }
+}

@@ -1,0 +1,199 @@
+//! systemd, through `systemctl` and `journalctl`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::command::{self, SHORT};
+use crate::error::GuestError;
+use crate::guest::Guest;
+use crate::protocol::{ErrorKind, Unit};
+
+/// What `systemctl show` is asked for; see org.freedesktop.systemd1(5).
+const PROPERTIES: &str =
+    "Id,Description,LoadState,ActiveState,SubState,Result,ExecMainStatus,NRestarts,ConsistsOf,Type,TriggeredBy";
+
+/// A unit with what hangs on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub unit: Unit,
+    /// Units that are `PartOf=` this one.
+    pub parts: Vec<String>,
+    /// Whether it comes and goes by design: a oneshot, or started by another unit's event.
+    pub transient: bool,
+}
+
+/// Refuses what is no full unit name, or could be taken for an option.
+pub(crate) fn check_name(name: &str) -> Result<(), GuestError> {
+    const KINDS: [&str; 6] = ["service", "target", "timer", "socket", "path", "mount"];
+    let (stem, kind) = name.rsplit_once('.').unwrap_or((name, ""));
+    let fits = name.len() <= 255
+        && KINDS.contains(&kind)
+        && !stem.is_empty()
+        && !stem.starts_with(['-', '.'])
+        && stem.bytes().all(|b| b.is_ascii_alphanumeric() || b":_.@\\-".contains(&b));
+    if fits {
+        return Ok(());
+    }
+    Err(GuestError::refused(ErrorKind::Invalid, format!("`{}` is no unit name", name.escape_default()))
+        .with_hint("Give the full name, as in `fedi-matrix.target` or `postgresql.service`"))
+}
+
+/// The states of units, in the order asked for.
+pub(crate) fn show(guest: &Guest, names: &[String]) -> Result<Vec<Shown>, GuestError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    names.iter().try_for_each(|name| check_name(name))?;
+    let mut systemctl = guest.command("systemctl");
+    systemctl.args(["show", "--no-pager", "--property", PROPERTIES, "--"]).args(names);
+    let shown = parse_show(&command::succeed(systemctl, SHORT)?);
+    if shown.len() != names.len() {
+        let what = format!("`systemctl show` described {} of {} units", shown.len(), names.len());
+        return Err(GuestError::refused(ErrorKind::ToolFailed, what));
+    }
+    // An alias answers with its real name; the request's name stays.
+    Ok(shown
+        .into_iter()
+        .zip(names)
+        .map(|(mut shown, name)| {
+            shown.unit.name.clone_from(name);
+            shown
+        })
+        .collect())
+}
+
+/// One unit.
+pub(crate) fn show_one(guest: &Guest, name: &str) -> Result<Shown, GuestError> {
+    Ok(show(guest, &[name.to_owned()])?.pop().unwrap_or_default())
+}
+
+/// Reads the output of `systemctl show`: `Key=value` lines, blank lines between units.
+fn parse_show(text: &str) -> Vec<Shown> {
+    let mut all = Vec::new();
+    let mut fields = BTreeMap::new();
+    for line in text.lines().chain([""]) {
+        if let Some((key, value)) = line.split_once('=') {
+            fields.insert(key, value);
+        } else if !fields.is_empty() {
+            all.push(shown_from(&std::mem::take(&mut fields)));
+        }
+    }
+    all
+}
+
+fn shown_from(fields: &BTreeMap<&str, &str>) -> Shown {
+    let text = |key: &str| (*fields.get(key).unwrap_or(&"")).to_owned();
+    let some = |key: &str| fields.get(key).filter(|value| !value.is_empty()).map(|value| (*value).to_owned());
+    let parts = text("ConsistsOf").split_whitespace().map(str::to_owned).collect();
+    let unit = Unit {
+        name: text("Id"),
+        description: text("Description"),
+        load: text("LoadState"),
+        active: text("ActiveState"),
+        sub: text("SubState"),
+        result: some("Result"),
+        exit_status: some("ExecMainStatus").and_then(|status| status.parse().ok()),
+        restarts: some("NRestarts").and_then(|count| count.parse().ok()),
+    };
+    let transient = text("Type") == "oneshot" || some("TriggeredBy").is_some();
+    Shown { unit, parts, transient }
+}
+
+/// The names of all failed units.
+pub(crate) fn failed(guest: &Guest) -> Result<Vec<String>, GuestError> {
+    let mut systemctl = guest.command("systemctl");
+    systemctl.args(["list-units", "--state=failed", "--all", "--plain", "--no-legend", "--no-pager", "--full"]);
+    let text = command::succeed(systemctl, SHORT)?;
+    Ok(text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+}
+
+/// Runs `systemctl <verb> <unit>`. `Ok(false)` if the unit's job failed.
+pub(crate) fn job(guest: &Guest, verb: &str, unit: &str, limit: Duration) -> Result<bool, GuestError> {
+    check_name(unit)?;
+    let mut systemctl = guest.command("systemctl");
+    systemctl.args([verb, "--", unit]);
+    let output = command::run(systemctl, limit)?;
+    if output.status.success() {
+        return Ok(true);
+    }
+    // Exit status 5 is "no such unit", 4 "not permitted" (systemctl(1)); they concern the request.
+    let load = show_one(guest, unit)?.unit.load;
+    match load.as_str() {
+        "loaded" => Ok(false),
+        "not-found" => Err(GuestError::refused(ErrorKind::Missing, format!("There is no unit `{unit}`"))
+            .with_hint("Activate the system that defines it first")),
+        other => Err(GuestError::refused(ErrorKind::UnitFailed, format!("Unit `{unit}` is {other}"))
+            .with_hint(format!("See `systemctl status {unit}` on the guest"))),
+    }
+}
+
+/// The journal's end, to read on from with [`journal_since`].
+pub(crate) fn journal_cursor(guest: &Guest) -> Result<Option<String>, GuestError> {
+    let mut journalctl = guest.command("journalctl");
+    journalctl.args(["--quiet", "--no-pager", "--lines=1", "--output=cat", "--show-cursor"]);
+    let text = command::succeed(journalctl, SHORT)?;
+    Ok(text.lines().rev().find_map(|line| line.strip_prefix("-- cursor: ")).map(str::to_owned))
+}
+
+/// The last lines that a unit wrote after `cursor`.
+pub(crate) fn journal_since(
+    guest: &Guest,
+    unit: &str,
+    cursor: Option<&str>,
+    lines: usize,
+) -> Result<Vec<String>, GuestError> {
+    check_name(unit)?;
+    // What the unit wrote last may still be on its way to the journal.
+    let mut sync = guest.command("journalctl");
+    sync.arg("--sync");
+    command::succeed(sync, SHORT)?;
+    let mut journalctl = guest.command("journalctl");
+    journalctl.args(["--quiet", "--no-pager", "--output=cat", "--boot"]);
+    journalctl.arg(format!("--unit={unit}")).arg(format!("--lines={lines}"));
+    if let Some(cursor) = cursor {
+        journalctl.arg(format!("--after-cursor={cursor}"));
+    }
+    let text = command::succeed(journalctl, SHORT)?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_two_units() {
+        let text = "Id=a.service\nActiveState=active\nNRestarts=2\nDescription=x = y\n\nId=b.target\nActiveState=inactive\nConsistsOf=a.service c.service\n";
+        let shown = parse_show(text);
+        assert_eq!(shown.len(), 2);
+        assert_eq!(shown[0].unit.description, "x = y");
+        assert_eq!(shown[0].unit.restarts, Some(2));
+        assert_eq!(shown[1].parts, ["a.service", "c.service"]);
+        assert_eq!(shown[1].unit.result, None);
+    }
+
+    #[test]
+    fn names() {
+        for good in ["fedi-matrix.target", "getty@tty1.service", "dev-disk\\x2d1.mount"] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "--help", "-x.service", "a b.service", "a.service;rm", "matrix", ".service", "a.scope\n"] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_output_is_read(text in ".*") {
+            parse_show(&text);
+        }
+
+        #[test]
+        fn what_is_let_through_is_no_option(name in "\\PC*") {
+            if check_name(&name).is_ok() {
+                prop_assert!(!name.starts_with('-') && !name.contains(char::is_whitespace));
+            }
+        }
+    }
+}
