@@ -97,7 +97,8 @@ pub struct Step {
     pub title: String,
     /// What to do.
     pub action: Action,
-    /// For a change: what differs, a line each (`memory: 2048 MiB -> 4096 MiB`).
+    /// For a change: what differs, a line each (`memory: 2048 MiB -> 4096 MiB`). For
+    /// something new that has parts: the parts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
 }
@@ -215,6 +216,38 @@ impl Task {
 }
 
 impl Step {
+    /// Makes `desired` be, where `observed` was seen.
+    pub fn ensure(title: impl Into<String>, desired: Resource, observed: Option<Resource>) -> Self {
+        let id = StepId::new(format!("ensure/{}", desired.id()));
+        let action = Action::Ensure { desired: Box::new(desired), observed: observed.map(Box::new) };
+        Self { id, title: title.into(), action, changes: Vec::new() }
+    }
+
+    /// Makes `resource` not be.
+    pub fn remove(title: impl Into<String>, resource: Resource) -> Self {
+        let id = StepId::new(format!("remove/{}", resource.id()));
+        Self { id, title: title.into(), action: Action::Remove { resource: Box::new(resource) }, changes: Vec::new() }
+    }
+
+    /// Carries out `task`.
+    pub fn run(title: impl Into<String>, task: Task) -> Self {
+        Self { id: task.id(), title: title.into(), action: Action::Run { task: Box::new(task) }, changes: Vec::new() }
+    }
+
+    /// The point of no return. A plan has at most one.
+    pub fn pivot(reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        let action = Action::Pivot { reason: reason.clone() };
+        Self { id: StepId::new("pivot"), title: reason, action, changes: Vec::new() }
+    }
+
+    /// Adds what differs, or what it consists of.
+    #[must_use]
+    pub fn with_changes(mut self, changes: Vec<String>) -> Self {
+        self.changes = changes;
+        self
+    }
+
     /// The sign of its plan line; a pivot has none.
     pub fn sign(&self) -> Option<Sign> {
         match &self.action {
