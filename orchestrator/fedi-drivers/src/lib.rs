@@ -4,6 +4,8 @@
 //! Stands above `fedi-engine` and the plain clients; only front ends name what is in
 //! here.
 
+pub mod guest;
 pub mod health;
 pub mod secrets;
 pub mod site;
+pub mod system;

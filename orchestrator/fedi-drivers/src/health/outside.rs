@@ -42,7 +42,8 @@ impl HttpsProbe {
         };
         let mut checks = Vec::new();
         for set in &records.sets {
-            let name = if set.name.is_empty() { records.zone.to_string() } else { format!("{}.{}", set.name, records.zone) };
+            let name =
+                if set.name.is_empty() { records.zone.to_string() } else { format!("{}.{}", set.name, records.zone) };
             let what = format!("DNS {} {name}", set.kind);
             checks.push(match &observed {
                 Err(error) => Check { what, state: CheckState::Unknown, detail: causes(&error.message, &error.causes) },

@@ -136,10 +136,12 @@ impl AgeStore {
         let failed = || DriverError::new(DriverErrorKind::Denied, format!("Failed to decrypt `{}`", path.display()));
         let file = fs::File::open(&path).map_err(|error| io_error("open", &path, &error))?;
         let identities = self.identities()?;
-        let decryptor = age::Decryptor::new_buffered(io::BufReader::new(file)).map_err(|error| failed().because(&error))?;
-        let mut reader = decryptor
-            .decrypt(identities.iter().map(|identity| identity as &dyn age::Identity))
-            .map_err(|error| failed().because(&error).hint(format!("Is it encrypted to the key in `{}`?", self.identity.display())))?;
+        let decryptor =
+            age::Decryptor::new_buffered(io::BufReader::new(file)).map_err(|error| failed().because(&error))?;
+        let mut reader =
+            decryptor.decrypt(identities.iter().map(|identity| identity as &dyn age::Identity)).map_err(|error| {
+                failed().because(&error).hint(format!("Is it encrypted to the key in `{}`?", self.identity.display()))
+            })?;
         let mut plain = Vec::new();
         reader.read_to_end(&mut plain).map_err(|error| failed().because(&error))?;
         Ok(Some((SecretValue::new(plain), version)))

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use fedi_engine::drivers::{
-    Check, CheckState, DriverError, DriverErrorKind, Facts, GuestAccess, GuestSession, HealthReport, HookOutcome, Ledger,
-    NoStep, SecretKey, SecretStore, UnitHealth,
+    Check, CheckState, DriverError, DriverErrorKind, Facts, GuestAccess, GuestSession, HealthReport, HookOutcome,
+    Ledger, NoStep, SecretKey, SecretStore, UnitHealth,
 };
 use fedi_model::plan::Probe;
 use fedi_model::resource::{DeliveredFile, Delivery, GuestRef, HostKey, Lease, Resource, System};
@@ -135,7 +135,10 @@ impl Guests {
         Ok(())
     }
 
-    async fn look_inside(&self, probe: &Probe) -> Result<(Vec<UnitHealth>, Option<(String, HookOutcome)>), DriverError> {
+    async fn look_inside(
+        &self,
+        probe: &Probe,
+    ) -> Result<(Vec<UnitHealth>, Option<(String, HookOutcome)>), DriverError> {
         let mut session = self.session(&probe.guest).await?;
         let units = session.health(&probe.app).await?;
         let outcome = match &probe.unit {

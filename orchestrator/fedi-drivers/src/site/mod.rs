@@ -60,9 +60,9 @@ impl Site {
 
     /// The drivers of `host`.
     pub fn host(&self, host: &HostName) -> Result<&HostDrivers, DriverError> {
-        self.hosts.get(host).ok_or_else(|| {
-            DriverError::new(DriverErrorKind::Invalid, format!("The inventory has no host `{host}`"))
-        })
+        self.hosts
+            .get(host)
+            .ok_or_else(|| DriverError::new(DriverErrorKind::Invalid, format!("The inventory has no host `{host}`")))
     }
 
     /// The guest as it describes itself; `None` while fedi has no key pinned for it.
@@ -86,7 +86,8 @@ impl Site {
     }
 
     async fn ensure_secret(&self, secret: &Secret) -> Result<Resource, DriverError> {
-        let key = SecretKey { deployment: secret.deployment.clone(), app: secret.app.clone(), name: secret.name.clone() };
+        let key =
+            SecretKey { deployment: secret.deployment.clone(), app: secret.app.clone(), name: secret.name.clone() };
         if let Some(entry) = self.secrets.entry(&key).await? {
             return Ok(Resource::Secret(Secret { version: Some(entry.version), ..secret.clone() }));
         }
@@ -101,7 +102,9 @@ impl Site {
             .await
             .map_err(|error| failed_secret(&key).because(&error))?
             .map_err(|error| {
-                failed_secret(&key).because(&error).hint(format!("Set it with `fedi secret set {} {}`", key.deployment, key.name))
+                failed_secret(&key)
+                    .because(&error)
+                    .hint(format!("Set it with `fedi secret set {} {}`", key.deployment, key.name))
             })?;
         let version = self.secrets.put(&key, secret.class, &secret.generator, &value, 0).await?;
         Ok(Resource::Secret(Secret { version: Some(version), ..secret.clone() }))

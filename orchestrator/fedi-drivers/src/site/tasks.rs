@@ -4,9 +4,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use fedi_engine::drivers::{
-    Activation, CheckState, DriverError, DriverErrorKind, Facts, GuestSession, StepContext,
-};
+use fedi_engine::drivers::{Activation, CheckState, DriverError, DriverErrorKind, Facts, GuestSession, StepContext};
 use fedi_model::inventory::HostKeyPin;
 use fedi_model::manifest::Admin;
 use fedi_model::name::AppName;
@@ -81,9 +79,8 @@ impl Site {
     /// The VM of the guest as the journal knows it.
     async fn made_vm(&self, guest: &GuestRef) -> Result<Vm, DriverError> {
         let id = format!("vm/{}", guest.deployment);
-        let id = serde_json::from_value(serde_json::Value::String(id)).map_err(|error| {
-            DriverError::new(DriverErrorKind::Failed, "Failed to name the VM").because(&error)
-        })?;
+        let id = serde_json::from_value(serde_json::Value::String(id))
+            .map_err(|error| DriverError::new(DriverErrorKind::Failed, "Failed to name the VM").because(&error))?;
         match self.ledger.made(&id).await? {
             Some(Resource::Vm(vm)) if vm.uuid == guest.uuid => Ok(vm),
             _ => Err(DriverError::new(

@@ -1,0 +1,8 @@
+//! Guests over SSH: the system's own `ssh`, one pinned host key a guest, and
+//! `fedi-guest` at the other end.
+
+mod session;
+mod ssh;
+
+pub(crate) use session::AgentSession;
+pub use ssh::{SshAccess, SshTarget};
