@@ -29,10 +29,7 @@ pub struct NameServer {
 impl NameServer {
     /// The server at `address`.
     pub fn at(address: SocketAddr) -> Self {
-        Self {
-            name: address.to_string(),
-            addresses: vec![address],
-        }
+        Self { name: address.to_string(), addresses: vec![address] }
     }
 }
 
@@ -45,10 +42,7 @@ impl From<SocketAddr> for NameServer {
 impl From<IpAddr> for NameServer {
     /// The server at `address`, port 53.
     fn from(address: IpAddr) -> Self {
-        Self {
-            name: address.to_string(),
-            addresses: vec![SocketAddr::new(address, 53)],
-        }
+        Self { name: address.to_string(), addresses: vec![SocketAddr::new(address, 53)] }
     }
 }
 
@@ -143,10 +137,7 @@ impl Authoritative {
 
     /// These servers.
     pub fn of(servers: impl IntoIterator<Item = NameServer>) -> Self {
-        Self {
-            servers: servers.into_iter().collect(),
-            attempt: Duration::from_millis(1500),
-        }
+        Self { servers: servers.into_iter().collect(), attempt: Duration::from_millis(1500) }
     }
 
     /// How long one datagram or connection is waited for; two are tried.
@@ -162,10 +153,7 @@ impl Authoritative {
 
     /// Asks every server at once, in the order given.
     pub async fn ask(&self, key: &RecordKey) -> Vec<Seen> {
-        self.ask_all(std::slice::from_ref(key))
-            .await
-            .pop()
-            .unwrap_or_default()
+        self.ask_all(std::slice::from_ref(key)).await.pop().unwrap_or_default()
     }
 
     /// Asks every server about every key, all at once; one list per key.
@@ -177,14 +165,7 @@ impl Authoritative {
                 tasks.spawn(async move {
                     let answer = ask_server(&server, &key, attempt).await;
                     let name = server.name;
-                    (
-                        which,
-                        position,
-                        Seen {
-                            server: name,
-                            answer,
-                        },
-                    )
+                    (which, position, Seen { server: name, answer })
                 });
             }
         }
@@ -199,11 +180,7 @@ impl Authoritative {
 }
 
 /// The first of the server's addresses that gives an answer that counts.
-async fn ask_server(
-    server: &NameServer,
-    key: &RecordKey,
-    attempt: Duration,
-) -> Result<Answer, QueryError> {
+async fn ask_server(server: &NameServer, key: &RecordKey, attempt: Duration) -> Result<Answer, QueryError> {
     let mut last = QueryError::Unreachable("it has no address".to_owned());
     for address in &server.addresses {
         match exchange::ask(*address, key, attempt).await {

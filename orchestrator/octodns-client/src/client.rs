@@ -26,11 +26,7 @@ pub struct OctoDns {
 impl OctoDns {
     /// A client of `provider`. Clients of several providers may share a process.
     pub fn new(process: Process, provider: Provider) -> Self {
-        Self {
-            process,
-            provider,
-            timeout: TIMEOUT,
-        }
+        Self { process, provider, timeout: TIMEOUT }
     }
 
     /// Bounds each request; what runs into it is [`Error::Timeout`].
@@ -42,9 +38,7 @@ impl OctoDns {
 
     /// Everything the provider says the zone holds, whoever owns it.
     pub async fn read(&self, zone: &ZoneName) -> Result<Vec<RecordSet>, Error> {
-        self.request(zone, Operation::Read)
-            .await?
-            .into_records(zone)
+        self.request(zone, Operation::Read).await?.into_records(zone)
     }
 
     /// What it takes to make the zone hold `desired`, and nothing else of
@@ -73,15 +67,8 @@ impl OctoDns {
             clamped.push(set);
             notes.extend(note);
         }
-        let scope = Scope {
-            owned,
-            desired: &clamped,
-            limits,
-        };
-        let planned = self
-            .request(zone, Operation::Plan(&scope))
-            .await?
-            .into_plan(zone)?;
+        let scope = Scope { owned, desired: &clamped, limits };
+        let planned = self.request(zone, Operation::Plan(&scope)).await?.into_plan(zone)?;
         Ok(DnsPlan {
             zone: zone.clone(),
             owned: owned.to_vec(),
@@ -102,26 +89,14 @@ impl OctoDns {
     /// [`Error::effect`] how far it got; plan again to go on.
     pub async fn apply(&self, plan: &DnsPlan) -> Result<Applied, Error> {
         if !plan.conflicts.is_empty() {
-            return Err(Error::Conflict {
-                zone: plan.zone.clone(),
-                conflicts: plan.conflicts.clone(),
-            });
+            return Err(Error::Conflict { zone: plan.zone.clone(), conflicts: plan.conflicts.clone() });
         }
         let Some(token) = &plan.token else {
-            return Ok(Applied {
-                changes: Vec::new(),
-            });
+            return Ok(Applied { changes: Vec::new() });
         };
         refuse_unwritable(&plan.zone, &plan.desired)?;
-        let scope = Scope {
-            owned: &plan.owned,
-            desired: &plan.desired,
-            limits: plan.limits,
-        };
-        let changes = self
-            .request(&plan.zone, Operation::Apply(&scope, token))
-            .await?
-            .into_applied(&plan.zone)?;
+        let scope = Scope { owned: &plan.owned, desired: &plan.desired, limits: plan.limits };
+        let changes = self.request(&plan.zone, Operation::Apply(&scope, token)).await?.into_applied(&plan.zone)?;
         Ok(Applied { changes })
     }
 
@@ -134,10 +109,9 @@ impl OctoDns {
         match self.process.call(make, self.timeout + GRACE).await {
             Ok(reply) => Ok(reply),
             Err(CallError::Start(error)) => Err(error),
-            Err(CallError::Timeout) => Err(Error::Timeout {
-                message: format!("no answer within {} s", self.timeout.as_secs()),
-                effect,
-            }),
+            Err(CallError::Timeout) => {
+                Err(Error::Timeout { message: format!("no answer within {} s", self.timeout.as_secs()), effect })
+            }
             Err(CallError::Broken(message)) => Err(Error::Protocol { message, effect }),
         }
     }
@@ -148,11 +122,7 @@ impl OctoDns {
 fn refuse_unwritable(zone: &ZoneName, desired: &[RecordSet]) -> Result<(), Error> {
     let mut seen = std::collections::BTreeSet::new();
     for set in desired {
-        let refuse = |why: &str| {
-            Err(Error::Validation {
-                message: format!("`{}` {why}", set.key()),
-            })
-        };
+        let refuse = |why: &str| Err(Error::Validation { message: format!("`{}` {why}", set.key()) });
         if set.kind == RecordType::Ns && zone.relative(&set.name) == Some("") {
             return refuse("is the zone's own delegation and is left to its owner");
         }
@@ -180,9 +150,6 @@ mod tests {
         let below = set("sub.example.org", RecordType::Ns, "ns.example.org");
         assert!(refuse_unwritable(&zone, std::slice::from_ref(&below)).is_ok());
         let error = refuse_unwritable(&zone, &[below.clone(), below]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "A record was refused: `sub.example.org NS` is wanted twice"
-        );
+        assert_eq!(error.to_string(), "A record was refused: `sub.example.org NS` is wanted twice");
     }
 }

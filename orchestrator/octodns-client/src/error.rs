@@ -21,10 +21,7 @@ pub enum Effect {
     /// again: the new plan holds what is still missing.
     Unknown,
     /// Writing had begun; this is what the zone was read to hold afterwards.
-    Known {
-        applied: Vec<RecordKey>,
-        pending: Vec<RecordKey>,
-    },
+    Known { applied: Vec<RecordKey>, pending: Vec<RecordKey> },
 }
 
 impl fmt::Display for Effect {
@@ -38,12 +35,9 @@ impl fmt::Display for Effect {
             Self::Known { applied, pending } if pending.is_empty() => {
                 write!(f, "all {} changes were made", applied.len())
             }
-            Self::Known { applied, pending } => write!(
-                f,
-                "{} of {} changes were made",
-                applied.len(),
-                applied.len() + pending.len()
-            ),
+            Self::Known { applied, pending } => {
+                write!(f, "{} of {} changes were made", applied.len(), applied.len() + pending.len())
+            }
         }
     }
 }
@@ -53,10 +47,7 @@ impl fmt::Display for Effect {
 pub enum Error {
     /// A wanted record exists and is somebody else's.
     #[error("A record in the way is not owned: {}", list(conflicts))]
-    Conflict {
-        zone: ZoneName,
-        conflicts: Vec<Conflict>,
-    },
+    Conflict { zone: ZoneName, conflicts: Vec<Conflict> },
     /// The zone is not as it was when the plan was made.
     #[error("Zone `{zone}` changed after it was planned")]
     Drift {
@@ -66,11 +57,7 @@ pub enum Error {
     },
     /// More would be deleted than was allowed, or something not named.
     #[error("{} would be deleted or touched, {limit} allowed: {}", records.len(), list(records))]
-    TooMuchChange {
-        zone: ZoneName,
-        records: Vec<RecordKey>,
-        limit: u64,
-    },
+    TooMuchChange { zone: ZoneName, records: Vec<RecordKey>, limit: u64 },
     /// A record is not valid, or the provider does not take it.
     #[error("A record was refused: {message}")]
     Validation { message: String },
@@ -91,11 +78,7 @@ pub enum Error {
     Timeout { message: String, effect: Effect },
     /// An error of a provider's own that fits none of the classes.
     #[error("The DNS provider failed ({effect}): {exception}: {message}")]
-    Provider {
-        exception: String,
-        message: String,
-        effect: Effect,
-    },
+    Provider { exception: String, message: String, effect: Effect },
     /// The Python environment is missing or broken.
     #[error(transparent)]
     Venv(#[from] VenvError),
@@ -127,17 +110,14 @@ impl Error {
         Some(match self {
             Self::Conflict { conflicts, .. } => conflict_hint(conflicts),
             Self::Drift { .. } => "Plan again and look at what differs".to_owned(),
-            Self::TooMuchChange { .. } => {
-                "Allow the deletes explicitly if they are meant".to_owned()
-            }
+            Self::TooMuchChange { .. } => "Allow the deletes explicitly if they are meant".to_owned(),
             Self::Auth { .. } => "Check the provider's key and what it may do".to_owned(),
             Self::NotFound { zone, .. } => {
                 format!("Create the zone `{zone}` at the provider, or check its name")
             }
             Self::Unavailable { effect, .. } | Self::Timeout { effect, .. } => match effect {
                 Effect::Nothing => "Try again when the provider answers".to_owned(),
-                _ => "Plan again when the provider answers; what is done is not done twice"
-                    .to_owned(),
+                _ => "Plan again when the provider answers; what is done is not done twice".to_owned(),
             },
             Self::Venv(error) => return error.hint(),
             _ => return None,
@@ -148,9 +128,7 @@ impl Error {
 /// TXT is where several owners really want one name (verification strings and
 /// SPF at the apex); a set has one owner here, so say what to do instead.
 fn conflict_hint(conflicts: &[Conflict]) -> String {
-    let text = conflicts
-        .iter()
-        .any(|c| c.wanted.kind == crate::RecordType::Txt);
+    let text = conflicts.iter().any(|c| c.wanted.kind == crate::RecordType::Txt);
     if text {
         "Add the value to the existing TXT record by hand, or use a name of its own"
     } else {
@@ -161,17 +139,13 @@ fn conflict_hint(conflicts: &[Conflict]) -> String {
 
 impl From<InvalidName> for Error {
     fn from(error: InvalidName) -> Self {
-        Self::Validation {
-            message: error.to_string(),
-        }
+        Self::Validation { message: error.to_string() }
     }
 }
 
 impl From<InvalidValue> for Error {
     fn from(error: InvalidValue) -> Self {
-        Self::Validation {
-            message: error.to_string(),
-        }
+        Self::Validation { message: error.to_string() }
     }
 }
 
@@ -193,11 +167,7 @@ pub enum VenvError {
     #[error("Another process has been installing octoDNS into `{}` for {} s", path.display(), waited.as_secs())]
     Busy { path: PathBuf, waited: Duration },
     #[error("Failed to {what} `{}`", path.display())]
-    Io {
-        what: &'static str,
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Io { what: &'static str, path: PathBuf, source: std::io::Error },
 }
 
 impl VenvError {
@@ -242,25 +212,15 @@ mod tests {
             applied: applied.iter().map(|n| key(n)).collect(),
             pending: pending.iter().map(|n| key(n)).collect(),
         };
-        assert_eq!(
-            known(&["a"], &["b", "c"]).to_string(),
-            "1 of 3 changes were made"
-        );
-        assert_eq!(
-            known(&[], &["b"]).to_string(),
-            "none of the 1 changes was made"
-        );
+        assert_eq!(known(&["a"], &["b", "c"]).to_string(), "1 of 3 changes were made");
+        assert_eq!(known(&[], &["b"]).to_string(), "none of the 1 changes was made");
         assert_eq!(known(&["a"], &[]).to_string(), "all 1 changes were made");
     }
 
     #[test]
     fn a_long_list_is_cut() {
         let records: Vec<RecordKey> = (0..7).map(|i| key(&format!("r{i}.org"))).collect();
-        let error = Error::TooMuchChange {
-            zone: ZoneName::new("org").unwrap(),
-            records,
-            limit: 2,
-        };
+        let error = Error::TooMuchChange { zone: ZoneName::new("org").unwrap(), records, limit: 2 };
         let text = error.to_string();
         assert!(text.starts_with("7 would be deleted or touched, 2 allowed: r0.org A; "));
         assert!(text.ends_with("; and 2 more"), "{text}");

@@ -60,6 +60,8 @@
 //! ```
 
 pub mod authoritative;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 mod client;
 mod error;

@@ -34,10 +34,7 @@ impl ZoneName {
     pub fn new(name: &str) -> Result<Self, InvalidName> {
         let canonical = canonical(name)?;
         if canonical.starts_with('*') {
-            Err(InvalidName {
-                name: name.to_owned(),
-                why: "a zone cannot be a wildcard",
-            })
+            Err(InvalidName { name: name.to_owned(), why: "a zone cannot be a wildcard" })
         } else {
             Ok(Self(canonical))
         }
@@ -77,14 +74,8 @@ impl ZoneName {
     }
 
     /// The most specific of `zones` that holds `record`.
-    pub fn of<'a>(
-        record: &RecordName,
-        zones: impl IntoIterator<Item = &'a ZoneName>,
-    ) -> Option<&'a ZoneName> {
-        zones
-            .into_iter()
-            .filter(|zone| zone.contains(record))
-            .max_by_key(|zone| zone.0.len())
+    pub fn of<'a>(record: &RecordName, zones: impl IntoIterator<Item = &'a ZoneName>) -> Option<&'a ZoneName> {
+        zones.into_iter().filter(|zone| zone.contains(record)).max_by_key(|zone| zone.0.len())
     }
 }
 
@@ -108,10 +99,7 @@ impl RecordName {
 /// One name in the form everything here compares: lower case A-labels, no
 /// final dot, underscores allowed, `*` only as the whole first label.
 fn canonical(name: &str) -> Result<String, InvalidName> {
-    let fail = |why| InvalidName {
-        name: name.to_owned(),
-        why,
-    };
+    let fail = |why| InvalidName { name: name.to_owned(), why };
     let bare = name.strip_suffix('.').unwrap_or(name);
     if bare.is_empty() {
         return Err(fail("it is empty"));
@@ -122,8 +110,7 @@ fn canonical(name: &str) -> Result<String, InvalidName> {
             "" => return Err(fail("it has an empty label")),
             "*" if position == 0 => "*".to_owned(),
             _ if label.is_ascii() => label.to_ascii_lowercase(),
-            _ => idna::domain_to_ascii_strict(label)
-                .map_err(|_| fail("a label is not valid under IDNA"))?,
+            _ => idna::domain_to_ascii_strict(label).map_err(|_| fail("a label is not valid under IDNA"))?,
         };
         if label.len() > 63 {
             return Err(fail("a label is longer than 63 characters"));
@@ -131,18 +118,12 @@ fn canonical(name: &str) -> Result<String, InvalidName> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         let wildcard = label == "*" && position == 0;
         if !wildcard && !label.chars().all(plain) {
-            return Err(fail(
-                "only letters, digits, hyphens and underscores are allowed",
-            ));
+            return Err(fail("only letters, digits, hyphens and underscores are allowed"));
         }
         labels.push(label);
     }
     let joined = labels.join(".");
-    if joined.len() > 252 {
-        Err(fail("it is longer than 253 characters"))
-    } else {
-        Ok(joined)
-    }
+    if joined.len() > 252 { Err(fail("it is longer than 253 characters")) } else { Ok(joined) }
 }
 
 macro_rules! text_form {
@@ -205,10 +186,7 @@ mod tests {
     fn relative_is_what_octodns_calls_the_name() {
         let zone = zone("example.org");
         assert_eq!(zone.relative(&record("example.org")), Some(""));
-        assert_eq!(
-            zone.relative(&record("_matrix._tcp.example.org.")),
-            Some("_matrix._tcp")
-        );
+        assert_eq!(zone.relative(&record("_matrix._tcp.example.org.")), Some("_matrix._tcp"));
         assert_eq!(zone.relative(&record("notexample.org")), None);
         assert_eq!(zone.relative(&record("org")), None);
         assert_eq!(zone.name("").unwrap(), record("example.org"));
@@ -227,9 +205,7 @@ mod tests {
     #[test]
     fn what_is_no_name_is_refused() {
         let long = "a".repeat(64);
-        for name in [
-            "", ".", "a..b", "a b.org", "a.*.org", "@.org", &long, "x;y.org",
-        ] {
+        for name in ["", ".", "a..b", "a b.org", "a.*.org", "@.org", &long, "x;y.org"] {
             assert!(RecordName::new(name).is_err(), "{name}");
         }
         assert!(ZoneName::new("*.example.org").is_err());

@@ -85,31 +85,18 @@ pub struct Conflict {
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            wanted, existing, ..
-        } = self;
+        let Self { wanted, existing, .. } = self;
         let values = existing.values.join(", ");
         match self.obstacle {
             Obstacle::Exists if self.identical => {
-                write!(
-                    f,
-                    "`{wanted}` exists with the wanted value `{values}` and is not owned"
-                )
+                write!(f, "`{wanted}` exists with the wanted value `{values}` and is not owned")
             }
             Obstacle::Exists => write!(f, "`{wanted}` exists with `{values}` and is not owned"),
             Obstacle::Coexists => {
-                write!(
-                    f,
-                    "`{wanted}` cannot stand beside `{}` with `{values}`",
-                    existing.key()
-                )
+                write!(f, "`{wanted}` cannot stand beside `{}` with `{values}`", existing.key())
             }
             Obstacle::Delegated => {
-                write!(
-                    f,
-                    "`{wanted}` would be hidden by `{}` to `{values}`",
-                    existing.key()
-                )
+                write!(f, "`{wanted}` would be hidden by `{}` to `{values}`", existing.key())
             }
         }
     }
@@ -196,26 +183,12 @@ mod tests {
 
     #[test]
     fn changes_read_as_plan_lines() {
-        let create = Change::Create {
-            after: set(300, "192.0.2.1"),
-        };
+        let create = Change::Create { after: set(300, "192.0.2.1") };
         assert_eq!(create.to_string(), "+ m.example.org 300 A 192.0.2.1");
-        let value = Change::Update {
-            before: set(300, "192.0.2.1"),
-            after: set(300, "192.0.2.2"),
-        };
-        assert_eq!(
-            value.to_string(),
-            "~ m.example.org 300 A 192.0.2.2 (was 192.0.2.1)"
-        );
-        let ttl = Change::Update {
-            before: set(300, "192.0.2.1"),
-            after: set(60, "192.0.2.1"),
-        };
-        assert_eq!(
-            ttl.to_string(),
-            "~ m.example.org 60 A 192.0.2.1 (ttl was 300)"
-        );
+        let value = Change::Update { before: set(300, "192.0.2.1"), after: set(300, "192.0.2.2") };
+        assert_eq!(value.to_string(), "~ m.example.org 300 A 192.0.2.2 (was 192.0.2.1)");
+        let ttl = Change::Update { before: set(300, "192.0.2.1"), after: set(60, "192.0.2.1") };
+        assert_eq!(ttl.to_string(), "~ m.example.org 60 A 192.0.2.1 (ttl was 300)");
     }
 
     #[test]
@@ -226,10 +199,7 @@ mod tests {
             existing: set(300, "192.0.2.77"),
             identical: false,
         };
-        assert_eq!(
-            conflict.to_string(),
-            "`m.example.org A` exists with `192.0.2.77` and is not owned"
-        );
+        assert_eq!(conflict.to_string(), "`m.example.org A` exists with `192.0.2.77` and is not owned");
     }
 
     #[test]
@@ -239,9 +209,7 @@ mod tests {
             owned: vec![set(1, "192.0.2.1").key()],
             desired: vec![set(300, "192.0.2.2")],
             limits: Limits::default(),
-            changes: vec![Change::Delete {
-                before: set(300, "192.0.2.1"),
-            }],
+            changes: vec![Change::Delete { before: set(300, "192.0.2.1") }],
             conflicts: Vec::new(),
             notes: Vec::new(),
             token: Some(PlanToken("ab".into())),

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::io::{
-    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
-};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -58,10 +56,7 @@ pub(crate) enum CallError {
 impl Process {
     /// A handle; nothing is started yet.
     pub fn new(interpreter: Interpreter) -> Self {
-        Self {
-            interpreter,
-            worker: Arc::default(),
-        }
+        Self { interpreter, worker: Arc::default() }
     }
 
     /// Starts the worker now, so that the first request need not wait for it.
@@ -159,8 +154,7 @@ impl Worker {
                 std::io::ErrorKind::NotFound => VenvError::NoPython(python.to_owned()),
                 _ => failed("run", python, source),
             })?;
-        let (Some(stdin), Some(stdout), Some(stderr)) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
             return Err(VenvError::Broken("it has no pipes".into()));
         };
@@ -182,31 +176,18 @@ impl Worker {
             Ok(Err(message)) => return Err(VenvError::Broken(self.epitaph(message).await)),
             Err(_) => return Err(VenvError::Broken("it said nothing for 60 s".into())),
         };
-        let hello: Hello = serde_json::from_slice(&line)
-            .map_err(|_| VenvError::Broken("it does not greet".into()))?;
+        let hello: Hello = serde_json::from_slice(&line).map_err(|_| VenvError::Broken("it does not greet".into()))?;
         match hello {
-            Hello {
-                hello: Some(version),
-                ..
-            } if supported(&version.octodns) => Ok(()),
-            Hello {
-                hello: Some(version),
-                ..
-            } => Err(VenvError::Version {
-                found: version.octodns,
-                wanted: SUPPORTED,
-            }),
-            Hello { error, .. } => Err(VenvError::Broken(
-                error.map_or_else(|| "it does not greet".into(), |error| error.msg),
-            )),
+            Hello { hello: Some(version), .. } if supported(&version.octodns) => Ok(()),
+            Hello { hello: Some(version), .. } => Err(VenvError::Version { found: version.octodns, wanted: SUPPORTED }),
+            Hello { error, .. } => {
+                Err(VenvError::Broken(error.map_or_else(|| "it does not greet".into(), |error| error.msg)))
+            }
         }
     }
 
     async fn exchange(&mut self, line: &[u8]) -> Result<Reply, String> {
-        self.stdin
-            .write_all(line)
-            .await
-            .map_err(|error| error.to_string())?;
+        self.stdin.write_all(line).await.map_err(|error| error.to_string())?;
         protocol::parse(&self.line().await?)
     }
 
@@ -237,10 +218,7 @@ impl Worker {
 
     async fn close(mut self) {
         drop(self.stdin);
-        if tokio::time::timeout(CLOSE_TIMEOUT, self.child.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
         }
     }
@@ -288,11 +266,7 @@ fn supported(version: &str) -> bool {
 }
 
 fn failed(what: &'static str, path: &Path, source: std::io::Error) -> VenvError {
-    VenvError::Io {
-        what,
-        path: path.to_owned(),
-        source,
-    }
+    VenvError::Io { what, path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -317,9 +291,6 @@ mod tests {
     async fn an_interpreter_without_octodns_is_said() {
         let process = Process::new(Interpreter::Existing("/bin/cat".into()));
         let error = process.warm_up().await.unwrap_err();
-        assert!(
-            matches!(error, Error::Venv(VenvError::Broken(_))),
-            "{error}"
-        );
+        assert!(matches!(error, Error::Venv(VenvError::Broken(_))), "{error}");
     }
 }

@@ -95,11 +95,7 @@ pub(crate) fn request(
         provider: WireProvider {
             class: &provider.class,
             settings: &provider.settings,
-            secrets: provider
-                .secrets
-                .iter()
-                .map(|(name, secret)| (name.as_str(), secret.expose()))
-                .collect(),
+            secrets: provider.secrets.iter().map(|(name, secret)| (name.as_str(), secret.expose())).collect(),
         },
         owned,
         desired,
@@ -108,19 +104,13 @@ pub(crate) fn request(
         timeout: timeout.as_secs_f64(),
     };
     let mut line =
-        Zeroizing::new(
-            serde_json::to_vec(&message).map_err(|error| Error::Validation {
-                message: error.to_string(),
-            })?,
-        );
+        Zeroizing::new(serde_json::to_vec(&message).map_err(|error| Error::Validation { message: error.to_string() })?);
     line.push(b'\n');
     Ok(line)
 }
 
 fn inside<'a>(zone: &ZoneName, name: &'a RecordName) -> Result<&'a str, Error> {
-    zone.relative(name).ok_or_else(|| Error::Validation {
-        message: format!("`{name}` is not in zone `{zone}`"),
-    })
+    zone.relative(name).ok_or_else(|| Error::Validation { message: format!("`{name}` is not in zone `{zone}`") })
 }
 
 /// The first line of a worker.
@@ -250,11 +240,7 @@ impl Reply {
             (false, true, _) => return Err(nonsense("changes without a checksum")),
             _ => None,
         };
-        Ok(Planned {
-            changes,
-            conflicts,
-            token,
-        })
+        Ok(Planned { changes, conflicts, token })
     }
 
     /// The answer to [`Operation::Apply`].
@@ -266,9 +252,7 @@ impl Reply {
 
 impl ReplyRecord {
     fn into_set(self, zone: &ZoneName) -> Result<RecordSet, Error> {
-        let name = zone
-            .name(&self.name)
-            .map_err(|error| nonsense(&error.to_string()))?;
+        let name = zone.name(&self.name).map_err(|error| nonsense(&error.to_string()))?;
         Ok(RecordSet::observed(name, self.kind, self.ttl, self.values))
     }
 }
@@ -281,9 +265,7 @@ fn changes(from: Vec<ReplyChange>, zone: &ZoneName) -> Result<Vec<Change>, Error
             match (before, after) {
                 (None, Some(after)) => Ok(Change::Create { after }),
                 (Some(before), None) => Ok(Change::Delete { before }),
-                (Some(before), Some(after)) if before.key() == after.key() => {
-                    Ok(Change::Update { before, after })
-                }
+                (Some(before), Some(after)) if before.key() == after.key() => Ok(Change::Update { before, after }),
                 _ => Err(nonsense("a change of nothing, or of two records")),
             }
         })
@@ -304,9 +286,7 @@ fn conflicts(from: Vec<ReplyConflict>, zone: &ZoneName) -> Result<Vec<Conflict>,
 }
 
 fn key((name, kind): (String, RecordType), zone: &ZoneName) -> Result<RecordKey, Error> {
-    let name = zone
-        .name(&name)
-        .map_err(|error| nonsense(&error.to_string()))?;
+    let name = zone.name(&name).map_err(|error| nonsense(&error.to_string()))?;
     Ok(RecordKey::new(name, kind))
 }
 
@@ -315,10 +295,7 @@ fn keys(from: Vec<(String, RecordType)>, zone: &ZoneName) -> Result<Vec<RecordKe
 }
 
 fn nonsense(what: &str) -> Error {
-    Error::Protocol {
-        message: format!("It answered {what}"),
-        effect: Effect::Nothing,
-    }
+    Error::Protocol { message: format!("It answered {what}"), effect: Effect::Nothing }
 }
 
 impl ReplyError {
@@ -332,36 +309,21 @@ impl ReplyError {
         let effect = match self.effect {
             None => Effect::Nothing,
             Some(ReplyEffect::Unknown(_)) => Effect::Unknown,
-            Some(ReplyEffect::Known { applied, pending }) => Effect::Known {
-                applied: keys(applied, &zone)?,
-                pending: keys(pending, &zone)?,
-            },
+            Some(ReplyEffect::Known { applied, pending }) => {
+                Effect::Known { applied: keys(applied, &zone)?, pending: keys(pending, &zone)? }
+            }
         };
         Ok(match self.class.as_str() {
-            "conflict" => Error::Conflict {
-                conflicts: conflicts(self.conflicts, &zone)?,
-                zone,
-            },
-            "drift" => Error::Drift {
-                now: changes(self.changes, &zone)?,
-                zone,
-            },
-            "too_much_change" => Error::TooMuchChange {
-                records: keys(self.records, &zone)?,
-                zone,
-                limit: self.limit,
-            },
+            "conflict" => Error::Conflict { conflicts: conflicts(self.conflicts, &zone)?, zone },
+            "drift" => Error::Drift { now: changes(self.changes, &zone)?, zone },
+            "too_much_change" => Error::TooMuchChange { records: keys(self.records, &zone)?, zone, limit: self.limit },
             "validation" => Error::Validation { message },
             "config" => Error::Config { message },
             "auth" => Error::Auth { message, effect },
             "unavailable" => Error::Unavailable { message, effect },
             "timeout" => Error::Timeout { message, effect },
             "not_found" => Error::NotFound { zone, message },
-            "provider" => Error::Provider {
-                exception: self.exception.unwrap_or_default(),
-                message,
-                effect,
-            },
+            "provider" => Error::Provider { exception: self.exception.unwrap_or_default(), message, effect },
             _ => Error::Protocol { message, effect },
         })
     }

@@ -42,10 +42,7 @@ pub struct TtlBounds {
 impl Default for TtlBounds {
     /// Zero to 2^31 - 1 (RFC 2181 section 8).
     fn default() -> Self {
-        Self {
-            min: 0,
-            max: 0x7fff_ffff,
-        }
+        Self { min: 0, max: 0x7fff_ffff }
     }
 }
 
@@ -56,11 +53,7 @@ impl TtlBounds {
         let wanted = set.ttl;
         set.ttl = wanted.clamp(self.min, self.max.max(self.min));
         let note = (set.ttl != wanted).then(|| {
-            format!(
-                "The time to live of `{}` is {} s, as the provider does not take {wanted} s",
-                set.key(),
-                set.ttl
-            )
+            format!("The time to live of `{}` is {} s, as the provider does not take {wanted} s", set.key(), set.ttl)
         });
         (set, note)
     }
@@ -88,12 +81,7 @@ pub struct Provider {
 impl Provider {
     /// The provider of an import path such as `octodns_bind.Rfc2136Provider`.
     pub fn new(class: impl Into<String>) -> Self {
-        Self {
-            class: class.into(),
-            settings: BTreeMap::new(),
-            secrets: BTreeMap::new(),
-            ttl: TtlBounds::default(),
-        }
+        Self { class: class.into(), settings: BTreeMap::new(), secrets: BTreeMap::new(), ttl: TtlBounds::default() }
     }
 
     /// Sets an argument of the provider's constructor.
@@ -133,10 +121,7 @@ mod tests {
     fn a_clamped_ttl_is_said() {
         let name = RecordName::new("a.example.org").unwrap();
         let set = RecordSet::new(name, RecordType::A, 60, ["192.0.2.1"]).unwrap();
-        let bounds = TtlBounds {
-            min: 3600,
-            max: 86400,
-        };
+        let bounds = TtlBounds { min: 3600, max: 86400 };
         let (clamped, note) = bounds.clamp(set.clone());
         assert_eq!(clamped.ttl, 3600);
         assert_eq!(

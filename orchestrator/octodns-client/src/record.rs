@@ -149,19 +149,10 @@ impl RecordSet {
         canonical.dedup();
         let single = kind == RecordType::Cname;
         if canonical.is_empty() || (single && canonical.len() > 1) {
-            let wanted = if single {
-                "exactly one value"
-            } else {
-                "a value"
-            };
+            let wanted = if single { "exactly one value" } else { "a value" };
             return Err(InvalidValue::new(&kind, "", format!("it needs {wanted}")));
         }
-        Ok(Self {
-            name,
-            kind,
-            ttl,
-            values: canonical,
-        })
+        Ok(Self { name, kind, ttl, values: canonical })
     }
 
     /// A record set as read from somewhere: canonical where it can be, and as
@@ -172,18 +163,11 @@ impl RecordSet {
         ttl: u32,
         values: impl IntoIterator<Item = String>,
     ) -> Self {
-        let mut values: Vec<String> = values
-            .into_iter()
-            .map(|text| value::canonical(&kind, &text).unwrap_or(text))
-            .collect();
+        let mut values: Vec<String> =
+            values.into_iter().map(|text| value::canonical(&kind, &text).unwrap_or(text)).collect();
         values.sort();
         values.dedup();
-        Self {
-            name,
-            kind,
-            ttl,
-            values,
-        }
+        Self { name, kind, ttl, values }
     }
 
     pub fn key(&self) -> RecordKey {
@@ -221,10 +205,7 @@ mod tests {
 
     #[test]
     fn values_are_canonical_sorted_and_single() {
-        let addresses = set(
-            RecordType::Aaaa,
-            &["2001:DB8::2", "2001:db8:0::1", "2001:db8::2"],
-        );
+        let addresses = set(RecordType::Aaaa, &["2001:DB8::2", "2001:db8:0::1", "2001:db8::2"]);
         assert_eq!(addresses.unwrap().values, ["2001:db8::1", "2001:db8::2"]);
         assert!(set(RecordType::A, &[]).is_err());
         assert!(set(RecordType::Cname, &["a.org", "b.org"]).is_err());

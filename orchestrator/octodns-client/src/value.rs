@@ -17,11 +17,7 @@ pub struct InvalidValue {
 
 impl InvalidValue {
     pub(crate) fn new(kind: &RecordType, value: &str, why: impl Into<String>) -> Self {
-        Self {
-            kind: kind.to_string(),
-            value: value.to_owned(),
-            why: why.into(),
-        }
+        Self { kind: kind.to_string(), value: value.to_owned(), why: why.into() }
     }
 }
 
@@ -39,9 +35,7 @@ pub(crate) fn canonical(kind: &RecordType, text: &str) -> Result<String, Invalid
             Ok(address) => Ok(address.to_string()),
             Err(_) => Err(fail("it is no IPv6 address")),
         },
-        RecordType::Cname | RecordType::Ns | RecordType::Ptr => {
-            host(text.trim()).map_err(|why| fail(&why))
-        }
+        RecordType::Cname | RecordType::Ns | RecordType::Ptr => host(text.trim()).map_err(|why| fail(&why)),
         RecordType::Mx => fields(text, 1).and_then(mx).map_err(|why| fail(&why)),
         RecordType::Srv => fields(text, 3).and_then(srv).map_err(|why| fail(&why)),
         RecordType::Caa => caa(text).map_err(|why| fail(&why)),
@@ -58,9 +52,7 @@ fn host(text: &str) -> Result<String, String> {
     match text {
         // the root: "no service here" in SRV and MX (RFC 2782, RFC 7505)
         "." => Ok(".".to_owned()),
-        _ => RecordName::new(text)
-            .map(|name| name.fqdn())
-            .map_err(|error| error.to_string()),
+        _ => RecordName::new(text).map(|name| name.fqdn()).map_err(|error| error.to_string()),
     }
 }
 
@@ -71,9 +63,7 @@ fn fields(text: &str, numbers: usize) -> Result<(Vec<u16>, &str), String> {
         return Err(format!("it needs {numbers} numbers and a name"));
     }
     let parsed: Result<Vec<u16>, _> = parts[..numbers].iter().map(|p| p.parse()).collect();
-    parsed
-        .map(|values| (values, parts[numbers]))
-        .map_err(|_| "a number is not between 0 and 65535".to_owned())
+    parsed.map(|values| (values, parts[numbers])).map_err(|_| "a number is not between 0 and 65535".to_owned())
 }
 
 fn mx((numbers, exchange): (Vec<u16>, &str)) -> Result<String, String> {
@@ -99,10 +89,7 @@ fn caa(text: &str) -> Result<String, String> {
         return Err("the tag may have only letters and digits".to_owned());
     }
     let value = value.trim();
-    let bare = value
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-        .unwrap_or(value);
+    let bare = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
     plain_text(bare)?;
     Ok(format!("{flags} {tag} \"{bare}\""))
 }
@@ -114,18 +101,11 @@ fn txt(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Err("it is empty".to_owned());
     }
-    if text.len() > 4000 {
-        Err("it is longer than 4000 characters".to_owned())
-    } else {
-        Ok(text.to_owned())
-    }
+    if text.len() > 4000 { Err("it is longer than 4000 characters".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 fn plain_text(text: &str) -> Result<(), String> {
-    match text
-        .chars()
-        .find(|c| !matches!(c, ' '..='~') || matches!(c, '"' | '\\'))
-    {
+    match text.chars().find(|c| !matches!(c, ' '..='~') || matches!(c, '"' | '\\')) {
         Some(bad) => Err(format!("the character {bad:?} cannot be carried safely")),
         None => Ok(()),
     }
@@ -137,14 +117,12 @@ fn svcb(text: &str) -> Result<String, String> {
     let [priority, target, parameters @ ..] = &parts[..] else {
         return Err("it needs a priority and a target".to_owned());
     };
-    let priority: u16 = priority
-        .parse()
-        .map_err(|_| "the priority is not 0 to 65535")?;
+    let priority: u16 = priority.parse().map_err(|_| "the priority is not 0 to 65535")?;
     let mut words = vec![priority.to_string(), host(target)?];
     for parameter in parameters {
         words.push(match parameter.split_once('=') {
-            // octoDNS writes the values bare, other tools quote them
-            Some((name, value)) => format!("{name}={}", value.trim_matches('"')),
+            // octoDNS writes values bare, other tools quote them or end lists with a comma
+            Some((name, value)) => format!("{name}={}", value.trim_matches(['"', ','])),
             None => (*parameter).to_owned(),
         });
     }
@@ -183,44 +161,23 @@ mod tests {
     #[test]
     fn each_type_has_one_spelling() {
         assert_eq!(ok(&RecordType::Aaaa, "2001:DB8:0:0::1"), "2001:db8::1");
-        assert_eq!(
-            ok(&RecordType::Cname, "Host.Example.org"),
-            "host.example.org."
-        );
-        assert_eq!(
-            ok(&RecordType::Mx, "10  mail.example.org"),
-            "10 mail.example.org."
-        );
-        assert_eq!(
-            ok(&RecordType::Srv, "0 10 8448 matrix.example.org."),
-            "0 10 8448 matrix.example.org."
-        );
+        assert_eq!(ok(&RecordType::Cname, "Host.Example.org"), "host.example.org.");
+        assert_eq!(ok(&RecordType::Mx, "10  mail.example.org"), "10 mail.example.org.");
+        assert_eq!(ok(&RecordType::Srv, "0 10 8448 matrix.example.org."), "0 10 8448 matrix.example.org.");
         assert_eq!(ok(&RecordType::Srv, "0 0 0 ."), "0 0 0 .");
         assert_eq!(
-            ok(
-                &RecordType::Caa,
-                "0 issue letsencrypt.org; validationmethods=dns-01"
-            ),
+            ok(&RecordType::Caa, "0 issue letsencrypt.org; validationmethods=dns-01"),
             "0 issue \"letsencrypt.org; validationmethods=dns-01\""
         );
-        assert_eq!(
-            ok(&RecordType::Txt, "v=DKIM1; k=rsa; p=MIG"),
-            "v=DKIM1; k=rsa; p=MIG"
-        );
-        assert_eq!(
-            ok(&RecordType::Https, "1 . alpn=\"h2,h3\""),
-            "1 . alpn=h2,h3"
-        );
+        assert_eq!(ok(&RecordType::Txt, "v=DKIM1; k=rsa; p=MIG"), "v=DKIM1; k=rsa; p=MIG");
+        assert_eq!(ok(&RecordType::Https, "1 . alpn=\"h2,h3\""), "1 . alpn=h2,h3");
         assert_eq!(ok(&RecordType::Sshfp, "4 2 ABcd ef01"), "4 2 abcdef01");
     }
 
     #[test]
     fn a_bad_value_says_what_is_wrong() {
         let bad = |kind, text| canonical(&kind, text).unwrap_err().to_string();
-        assert_eq!(
-            bad(RecordType::A, "2001:db8::1"),
-            "`2001:db8::1` is no A value: it is no IPv4 address"
-        );
+        assert_eq!(bad(RecordType::A, "2001:db8::1"), "`2001:db8::1` is no A value: it is no IPv4 address");
         assert_eq!(
             bad(RecordType::Mx, "ten mail.org"),
             "`ten mail.org` is no MX value: a number is not between 0 and 65535"

@@ -34,10 +34,7 @@ pub struct VenvSpec {
 
 impl Default for VenvSpec {
     fn default() -> Self {
-        Self {
-            python: PathBuf::from("python3"),
-            extra: Vec::new(),
-        }
+        Self { python: PathBuf::from("python3"), extra: Vec::new() }
     }
 }
 
@@ -96,11 +93,7 @@ fn root(dir: &Path, spec: &VenvSpec) -> PathBuf {
         hash.update(package);
     }
     let digest = hash.finalize();
-    let name = digest[..8]
-        .iter()
-        .fold(String::from("octodns-"), |name, byte| {
-            format!("{name}{byte:02x}")
-        });
+    let name = digest[..8].iter().fold(String::from("octodns-"), |name, byte| format!("{name}{byte:02x}"));
     dir.join(name)
 }
 
@@ -121,10 +114,7 @@ async fn lock(dir: &Path, root: &Path) -> Result<File, VenvError> {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             Err(TryLockError::WouldBlock) => {
-                return Err(VenvError::Busy {
-                    path: root.to_owned(),
-                    waited: start.elapsed(),
-                });
+                return Err(VenvError::Busy { path: root.to_owned(), waited: start.elapsed() });
             }
             Err(TryLockError::Error(source)) => return Err(failed("lock", &path, source)),
         }
@@ -145,17 +135,7 @@ async fn build(root: &Path, spec: &VenvSpec) -> Result<(), VenvError> {
     let python = root.join("bin").join("python");
     let requirements = root.join("requirements.txt");
     write(&requirements, REQUIREMENTS)?;
-    pip(
-        root,
-        &python,
-        &[
-            "--no-deps",
-            "--require-hashes",
-            "--requirement",
-            &text(&requirements),
-        ],
-    )
-    .await?;
+    pip(root, &python, &["--no-deps", "--require-hashes", "--requirement", &text(&requirements)]).await?;
     if !spec.extra.is_empty() {
         let constraints = root.join("constraints.txt");
         write(&constraints, &pins(REQUIREMENTS))?;
@@ -188,21 +168,14 @@ async fn check_version(python: &Path) -> Result<(), VenvError> {
     let version: Vec<u32> = found.split('.').filter_map(|p| p.parse().ok()).collect();
     match version[..] {
         [major, minor] if (major, minor) >= (3, 10) => Ok(()),
-        [_, _] => Err(VenvError::OldPython {
-            path: python.to_owned(),
-            found,
-        }),
+        [_, _] => Err(VenvError::OldPython { path: python.to_owned(), found }),
         // it exists and is not a Python
         _ => Err(VenvError::NoPython(python.to_owned())),
     }
 }
 
 async fn make(root: &Path, python: &Path) -> Result<(), VenvError> {
-    let made = output(
-        Command::new(python).args(["-I", "-m", "venv"]).arg(root),
-        python,
-    )
-    .await?;
+    let made = output(Command::new(python).args(["-I", "-m", "venv"]).arg(root), python).await?;
     if made.status.success() {
         return Ok(());
     }
@@ -212,16 +185,10 @@ async fn make(root: &Path, python: &Path) -> Result<(), VenvError> {
         if said_text.contains(&format!("No module named {module}"))
             || said_text.contains(&format!("{module} is not available"))
         {
-            return Err(VenvError::NoModule {
-                path: python.to_owned(),
-                module,
-            });
+            return Err(VenvError::NoModule { path: python.to_owned(), module });
         }
     }
-    Err(VenvError::Install {
-        path: root.to_owned(),
-        message: last_line(&said),
-    })
+    Err(VenvError::Install { path: root.to_owned(), message: last_line(&said) })
 }
 
 async fn pip(root: &Path, python: &Path, arguments: &[&str]) -> Result<(), VenvError> {
@@ -232,10 +199,7 @@ async fn pip(root: &Path, python: &Path, arguments: &[&str]) -> Result<(), VenvE
     if done.status.success() {
         Ok(())
     } else {
-        Err(VenvError::Install {
-            path: root.to_owned(),
-            message: last_line(&done.stderr),
-        })
+        Err(VenvError::Install { path: root.to_owned(), message: last_line(&done.stderr) })
     }
 }
 
@@ -244,9 +208,7 @@ async fn output(command: &mut Command, python: &Path) -> Result<std::process::Ou
     let run = command.stdin(Stdio::null()).kill_on_drop(true).output();
     match tokio::time::timeout(INSTALL_TIMEOUT, run).await {
         Ok(Ok(output)) => Ok(output),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-            Err(VenvError::NoPython(python.to_owned()))
-        }
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Err(VenvError::NoPython(python.to_owned())),
         Ok(Err(source)) => Err(failed("run", python, source)),
         Err(_) => Err(VenvError::Install {
             path: python.to_owned(),
@@ -271,11 +233,7 @@ fn text(path: &Path) -> String {
 }
 
 fn failed(what: &'static str, path: &Path, source: io::Error) -> VenvError {
-    VenvError::Io {
-        what,
-        path: path.to_owned(),
-        source,
-    }
+    VenvError::Io { what, path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -297,10 +255,7 @@ mod tests {
     fn another_spec_is_another_directory() {
         let dir = Path::new("/cache");
         let plain = VenvSpec::default();
-        let more = VenvSpec {
-            extra: vec!["octodns-hetzner==1.0.0".into()],
-            ..VenvSpec::default()
-        };
+        let more = VenvSpec { extra: vec!["octodns-hetzner==1.0.0".into()], ..VenvSpec::default() };
         assert_eq!(root(dir, &plain), root(dir, &plain));
         assert_ne!(root(dir, &plain), root(dir, &more));
     }
@@ -308,25 +263,16 @@ mod tests {
     #[tokio::test]
     async fn a_missing_interpreter_is_said() {
         let dir = tempfile::tempdir().unwrap();
-        let spec = VenvSpec {
-            python: "/nonexistent/python3".into(),
-            extra: Vec::new(),
-        };
+        let spec = VenvSpec { python: "/nonexistent/python3".into(), extra: Vec::new() };
         let error = Venv::ensure(dir.path(), &spec).await.unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "No Python interpreter at `/nonexistent/python3`"
-        );
+        assert_eq!(error.to_string(), "No Python interpreter at `/nonexistent/python3`");
         assert!(error.hint().unwrap().contains("3.10"));
     }
 
     #[tokio::test]
     async fn what_is_no_python_is_said() {
         let dir = tempfile::tempdir().unwrap();
-        let spec = VenvSpec {
-            python: "/bin/true".into(),
-            extra: Vec::new(),
-        };
+        let spec = VenvSpec { python: "/bin/true".into(), extra: Vec::new() };
         let error = Venv::ensure(dir.path(), &spec).await.unwrap_err();
         assert!(matches!(error, VenvError::NoPython(_)), "{error}");
     }

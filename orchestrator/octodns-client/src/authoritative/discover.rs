@@ -25,14 +25,10 @@ impl Authoritative {
         let resolver = TokioResolver::builder_tokio()
             .and_then(hickory_resolver::ResolverBuilder::build)
             .map_err(|error| DiscoverError::NoResolver(error.to_string()))?;
-        let found =
-            resolver
-                .ns_lookup(zone.fqdn())
-                .await
-                .map_err(|error| DiscoverError::Lookup {
-                    zone: zone.clone(),
-                    why: error.to_string(),
-                })?;
+        let found = resolver
+            .ns_lookup(zone.fqdn())
+            .await
+            .map_err(|error| DiscoverError::Lookup { zone: zone.clone(), why: error.to_string() })?;
         let mut servers = Vec::new();
         for record in found.answers() {
             let RData::NS(server) = &record.data else {
@@ -47,10 +43,6 @@ impl Authoritative {
                 addresses: addresses.iter().map(|ip| SocketAddr::new(ip, 53)).collect(),
             });
         }
-        if servers.is_empty() {
-            Err(DiscoverError::NoAddress(zone.clone()))
-        } else {
-            Ok(Self::of(servers))
-        }
+        if servers.is_empty() { Err(DiscoverError::NoAddress(zone.clone())) } else { Ok(Self::of(servers)) }
     }
 }

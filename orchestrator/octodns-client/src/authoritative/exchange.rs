@@ -17,11 +17,7 @@ const DATAGRAM: u16 = 1232;
 const ATTEMPTS: u32 = 2;
 
 /// Asks the server at `address` about `key`.
-pub(super) async fn ask(
-    address: SocketAddr,
-    key: &RecordKey,
-    attempt: Duration,
-) -> Result<Answer, QueryError> {
+pub(super) async fn ask(address: SocketAddr, key: &RecordKey, attempt: Duration) -> Result<Answer, QueryError> {
     let query = question(key)?;
     let mut last = QueryError::Timeout(attempt);
     for _ in 0..ATTEMPTS {
@@ -37,21 +33,13 @@ pub(super) async fn ask(
 fn question(key: &RecordKey) -> Result<Query, QueryError> {
     let malformed = |what: &str| QueryError::Malformed(format!("cannot ask for {what}"));
     let name = Name::from_ascii(key.name.fqdn()).map_err(|_| malformed(key.name.as_str()))?;
-    let kind: WireType = key
-        .kind
-        .as_str()
-        .parse()
-        .map_err(|_| malformed(key.kind.as_str()))?;
+    let kind: WireType = key.kind.as_str().parse().map_err(|_| malformed(key.kind.as_str()))?;
     Ok(Query::query(name, kind))
 }
 
 async fn exchange(address: SocketAddr, query: &Query) -> Result<Message, QueryError> {
     let answer = over_udp(address, query).await?;
-    if answer.metadata.truncation {
-        over_tcp(address, query).await
-    } else {
-        Ok(answer)
-    }
+    if answer.metadata.truncation { over_tcp(address, query).await } else { Ok(answer) }
 }
 
 async fn over_udp(address: SocketAddr, query: &Query) -> Result<Message, QueryError> {
@@ -79,15 +67,13 @@ async fn over_udp(address: SocketAddr, query: &Query) -> Result<Message, QueryEr
 async fn over_tcp(address: SocketAddr, query: &Query) -> Result<Message, QueryError> {
     let mut stream = TcpStream::connect(address).await.map_err(unreachable)?;
     let (request, id) = encode(query)?;
-    let length = u16::try_from(request.len())
-        .map_err(|_| QueryError::Malformed("the question is too long".into()))?;
+    let length = u16::try_from(request.len()).map_err(|_| QueryError::Malformed("the question is too long".into()))?;
     let framed = [&length.to_be_bytes()[..], &request].concat();
     stream.write_all(&framed).await.map_err(unreachable)?;
     let length = stream.read_u16().await.map_err(unreachable)?;
     let mut buffer = vec![0; usize::from(length)];
     stream.read_exact(&mut buffer).await.map_err(unreachable)?;
-    let message =
-        Message::from_vec(&buffer).map_err(|error| QueryError::Malformed(error.to_string()))?;
+    let message = Message::from_vec(&buffer).map_err(|error| QueryError::Malformed(error.to_string()))?;
     if answers(&message, id, query) {
         Ok(message)
     } else {
@@ -104,9 +90,7 @@ fn encode(query: &Query) -> Result<(Vec<u8>, u16), QueryError> {
     edns.set_max_payload(DATAGRAM);
     message.set_edns(edns);
     let id = message.metadata.id;
-    let bytes = message
-        .to_vec()
-        .map_err(|error| QueryError::Malformed(error.to_string()))?;
+    let bytes = message.to_vec().map_err(|error| QueryError::Malformed(error.to_string()))?;
     Ok((bytes, id))
 }
 
@@ -171,12 +155,7 @@ fn collect(message: &Message, key: &RecordKey) -> Option<RecordSet> {
         values.push(text(&record.data));
     }
     let ttl = ttl?;
-    Some(RecordSet::observed(
-        key.name.clone(),
-        key.kind.clone(),
-        ttl,
-        values,
-    ))
+    Some(RecordSet::observed(key.name.clone(), key.kind.clone(), ttl, values))
 }
 
 fn is_of(record: &Record, key: &RecordKey) -> bool {
@@ -188,11 +167,7 @@ fn is_of(record: &Record, key: &RecordKey) -> bool {
 fn text(data: &RData) -> String {
     match data {
         // however it was cut into strings
-        RData::TXT(txt) => txt
-            .txt_data
-            .iter()
-            .map(|part| String::from_utf8_lossy(part))
-            .collect(),
+        RData::TXT(txt) => txt.txt_data.iter().map(|part| String::from_utf8_lossy(part)).collect(),
         other => other.to_string(),
     }
 }
@@ -243,11 +218,7 @@ mod tests {
         let a = |d| RData::A(A(Ipv4Addr::new(192, 0, 2, d)));
         let message = message(
             ResponseCode::NoError,
-            vec![
-                ("M.example.org.", 60, a(2)),
-                ("m.example.org.", 60, a(1)),
-                ("other.example.org.", 60, a(3)),
-            ],
+            vec![("M.example.org.", 60, a(2)), ("m.example.org.", 60, a(1)), ("other.example.org.", 60, a(3))],
         );
         let answer = read(&message, &key(RecordType::A)).unwrap();
         assert_eq!(answer.records().unwrap().values, ["192.0.2.1", "192.0.2.2"]);
@@ -273,11 +244,7 @@ mod tests {
     fn nothing_and_no_name_and_failure_differ() {
         let mut nothing = message(ResponseCode::NoError, Vec::new());
         let soa = SOA::new(name("ns."), name("h."), 1, 1, 1, 1, 30);
-        nothing.add_authority(Record::from_rdata(
-            name("example.org."),
-            600,
-            RData::SOA(soa),
-        ));
+        nothing.add_authority(Record::from_rdata(name("example.org."), 600, RData::SOA(soa)));
         let negative_ttl = Some(30);
         let ask = |message: &Message| read(message, &key(RecordType::A));
         assert_eq!(ask(&nothing), Ok(Answer::NoData { negative_ttl }));
@@ -296,10 +263,7 @@ mod tests {
         let address = socket.local_addr().unwrap();
         drop(socket);
         let error = ask(address, &key(RecordType::A), Duration::from_secs(5)).await;
-        assert!(
-            matches!(error, Err(QueryError::Unreachable(_))),
-            "{error:?}"
-        );
+        assert!(matches!(error, Err(QueryError::Unreachable(_))), "{error:?}");
     }
 
     #[tokio::test]

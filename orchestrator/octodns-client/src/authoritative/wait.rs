@@ -46,11 +46,7 @@ pub struct WaitOptions {
 
 impl Default for WaitOptions {
     fn default() -> Self {
-        Self {
-            deadline: Duration::from_secs(120),
-            fastest: Duration::from_millis(50),
-            slowest: Duration::from_secs(5),
-        }
+        Self { deadline: Duration::from_secs(120), fastest: Duration::from_millis(50), slowest: Duration::from_secs(5) }
     }
 }
 
@@ -99,11 +95,7 @@ impl Authoritative {
         for (expected, seen) in expected.iter().zip(self.ask_all(&keys).await) {
             for Seen { server, answer } in seen {
                 if !answer.as_ref().is_ok_and(|a| expected.is_met_by(a)) {
-                    unseen.push(Unseen {
-                        server,
-                        key: expected.key(),
-                        answer,
-                    });
+                    unseen.push(Unseen { server, key: expected.key(), answer });
                 }
             }
         }
@@ -135,10 +127,7 @@ impl Authoritative {
             }
             let next = Instant::now() + pause;
             if next >= deadline {
-                return Err(NotVisible {
-                    unseen,
-                    waited: start.elapsed(),
-                });
+                return Err(NotVisible { unseen, waited: start.elapsed() });
             }
             last = Some(unseen);
             tokio::time::sleep_until(next).await;
@@ -187,15 +176,9 @@ mod tests {
         };
         let mut calls = 0;
         let expected = [Expected::Present(set("192.0.2.1", 300))];
-        let error = servers
-            .wait_until_visible(&expected, options, |_| calls += 1)
-            .await
-            .unwrap_err();
+        let error = servers.wait_until_visible(&expected, options, |_| calls += 1).await.unwrap_err();
         assert_eq!(calls, 1, "the same lack is told once");
         let text = error.to_string();
-        assert!(
-            text.starts_with("1 answer is not visible after 0 s: `m.example.org A`: 127.0.0.1:"),
-            "{text}"
-        );
+        assert!(text.starts_with("1 answer is not visible after 0 s: `m.example.org A`: 127.0.0.1:"), "{text}");
     }
 }

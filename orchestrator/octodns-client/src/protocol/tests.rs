@@ -26,19 +26,10 @@ fn a_request_says_names_as_octodns_does() {
     let name = RecordName::new("m.example.org").unwrap();
     let set = RecordSet::new(name, RecordType::A, 300, ["192.0.2.1"]).unwrap();
     let apex = RecordKey::new(RecordName::new("example.org").unwrap(), RecordType::Txt);
-    let scope = Scope {
-        owned: &[apex],
-        desired: &[set],
-        limits: Limits { deletes: 3 },
-    };
-    let line = request(
-        7,
-        &zone(),
-        &provider,
-        Operation::Apply(&scope, &PlanToken("abc".into())),
-        Duration::from_secs(5),
-    )
-    .unwrap();
+    let scope = Scope { owned: &[apex], desired: &[set], limits: Limits { deletes: 3 } };
+    let line =
+        request(7, &zone(), &provider, Operation::Apply(&scope, &PlanToken("abc".into())), Duration::from_secs(5))
+            .unwrap();
     assert_eq!(line.last(), Some(&b'\n'));
     let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
     assert_eq!(
@@ -57,18 +48,11 @@ fn a_request_says_names_as_octodns_does() {
 fn a_record_outside_the_zone_never_leaves() {
     let name = RecordName::new("m.example.net").unwrap();
     let set = RecordSet::new(name, RecordType::A, 300, ["192.0.2.1"]).unwrap();
-    let scope = Scope {
-        owned: &[],
-        desired: &[set],
-        limits: Limits::KEEP,
-    };
+    let scope = Scope { owned: &[], desired: &[set], limits: Limits::KEEP };
     let timeout = Duration::from_secs(5);
     let provider = Provider::new("x.Y");
     let error = request(1, &zone(), &provider, Operation::Plan(&scope), timeout).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "A record was refused: `m.example.net` is not in zone `example.org`"
-    );
+    assert_eq!(error.to_string(), "A record was refused: `m.example.net` is not in zone `example.org`");
 }
 
 #[test]
@@ -134,46 +118,23 @@ fn each_error_class_has_its_variant() {
         for (key, value) in more.as_object().unwrap() {
             inner[key] = value.clone();
         }
-        reply(&json!({"ok": false, "error": inner}))
-            .into_applied(&zone())
-            .unwrap_err()
+        reply(&json!({"ok": false, "error": inner})).into_applied(&zone()).unwrap_err()
     };
     let none = json!({});
     assert!(matches!(error("drift", none.clone()), Error::Drift { .. }));
     assert!(matches!(error("auth", none.clone()), Error::Auth { .. }));
-    assert!(matches!(
-        error("config", none.clone()),
-        Error::Config { .. }
-    ));
-    assert!(matches!(
-        error("not_found", none.clone()),
-        Error::NotFound { .. }
-    ));
-    assert!(matches!(
-        error("validation", none.clone()),
-        Error::Validation { .. }
-    ));
-    assert!(matches!(
-        error("never heard of", none.clone()),
-        Error::Protocol { .. }
-    ));
+    assert!(matches!(error("config", none.clone()), Error::Config { .. }));
+    assert!(matches!(error("not_found", none.clone()), Error::NotFound { .. }));
+    assert!(matches!(error("validation", none.clone()), Error::Validation { .. }));
+    assert!(matches!(error("never heard of", none.clone()), Error::Protocol { .. }));
     let timeout = error("timeout", json!({"effect": "unknown"}));
     assert!(timeout.is_retryable());
     assert_eq!(timeout.effect(), Effect::Unknown);
-    let down = error(
-        "unavailable",
-        json!({"effect": {"applied": [["m", "A"]], "pending": [["", "TXT"]]}}),
-    );
+    let down = error("unavailable", json!({"effect": {"applied": [["m", "A"]], "pending": [["", "TXT"]]}}));
     assert!(down.is_retryable());
     assert_eq!(down.effect().to_string(), "1 of 2 changes were made");
-    let much = error(
-        "too_much_change",
-        json!({"records": [["m", "A"]], "limit": 0}),
-    );
-    assert_eq!(
-        much.to_string(),
-        "1 would be deleted or touched, 0 allowed: m.example.org A"
-    );
+    let much = error("too_much_change", json!({"records": [["m", "A"]], "limit": 0}));
+    assert_eq!(much.to_string(), "1 would be deleted or touched, 0 allowed: m.example.org A");
 }
 
 #[test]
@@ -186,13 +147,7 @@ fn names_nobody_here_writes_are_left_out_of_a_read() {
     .into_records(&zone())
     .unwrap();
     let lines: Vec<String> = records.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        lines,
-        [
-            "m.example.org 300 A 192.0.2.1",
-            "geo.example.org 60 PowerDnsProvider/LUA A \"x\"",
-        ]
-    );
+    assert_eq!(lines, ["m.example.org 300 A 192.0.2.1", "geo.example.org 60 PowerDnsProvider/LUA A \"x\"",]);
 }
 
 /// Any JSON at all.
@@ -214,24 +169,10 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
 
 /// An answer whose known fields hold anything.
 fn any_reply() -> impl Strategy<Value = serde_json::Value> {
-    let fields = vec![
-        "ok",
-        "changes",
-        "conflicts",
-        "checksum",
-        "error",
-        "records",
-        "id",
-    ];
-    proptest::collection::vec((proptest::sample::select(fields), any_json()), 0..7).prop_map(
-        |pairs| {
-            pairs
-                .into_iter()
-                .map(|(key, value)| (key.to_owned(), value))
-                .collect::<serde_json::Map<_, _>>()
-                .into()
-        },
-    )
+    let fields = vec!["ok", "changes", "conflicts", "checksum", "error", "records", "id"];
+    proptest::collection::vec((proptest::sample::select(fields), any_json()), 0..7).prop_map(|pairs| {
+        pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<serde_json::Map<_, _>>().into()
+    })
 }
 
 fn any_change() -> impl Strategy<Value = serde_json::Value> {
@@ -242,8 +183,7 @@ fn any_change() -> impl Strategy<Value = serde_json::Value> {
         }))
     };
     ("[a-z]{0,8}", side(), side()).prop_map(|(name, before, after)| {
-        let side =
-            |part: Option<(u32, String)>| part.map(|(ttl, value)| record(&name, ttl, &value));
+        let side = |part: Option<(u32, String)>| part.map(|(ttl, value)| record(&name, ttl, &value));
         json!({"before": side(before), "after": side(after)})
     })
 }
