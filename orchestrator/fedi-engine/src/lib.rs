@@ -6,6 +6,7 @@
 //! nothing here prints or exits.
 
 pub mod drivers;
+pub mod store;
 mod world;
 
 pub use world::World;

@@ -76,6 +76,21 @@ impl Resource {
             Self::System(it) => format!("system/{}", it.guest.deployment),
         })
     }
+
+    /// The deployment that it belongs to; images are shared and belong to none.
+    pub fn deployment(&self) -> Option<&DeploymentName> {
+        match self {
+            Self::Address(it) => Some(&it.deployment),
+            Self::Secret(it) => Some(&it.deployment),
+            Self::Image(_) => None,
+            Self::Vm(it) => Some(&it.deployment),
+            Self::HostKey(it) => Some(&it.guest.deployment),
+            Self::Records(it) => Some(&it.deployment),
+            Self::Delivery(it) => Some(&it.guest.deployment),
+            Self::Lease(it) => Some(&it.guest.deployment),
+            Self::System(it) => Some(&it.guest.deployment),
+        }
+    }
 }
 
 /// IPv4 or IPv6.

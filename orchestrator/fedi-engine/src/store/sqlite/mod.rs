@@ -1,0 +1,170 @@
+//! The store in one SQLite file.
+//!
+//! WAL with `synchronous=FULL`: what a method wrote is on disk when it returns, also
+//! after a power cut. Every write is one `BEGIN IMMEDIATE` transaction, so several
+//! processes can share the file; they wait for each other for [`BUSY`].
+
+mod addresses;
+mod events;
+mod file;
+mod lease;
+mod ledger;
+mod pool;
+mod runs;
+mod schema;
+mod settings;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+
+use super::StoreError;
+
+/// How long to wait for another process that writes.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// The store in one SQLite file. Clones share it.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+}
+
+impl SqliteStore {
+    /// Opens the file, or makes it (mode 0600) with its folder (mode 0700), and brings
+    /// it to this fedi's schema. Refused: a file of a newer fedi or of another program, a
+    /// damaged one, a folder that others can write.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        file::prepare(path)?;
+        let connection = open(path).map_err(|failed| failed.into_error("open", path))?;
+        Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), connection: Mutex::new(connection) }) })
+    }
+
+    /// Path of the file.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Looks at every page and every journal. What it finds wrong, a line each.
+    pub async fn examine(&self) -> Result<Vec<String>, StoreError> {
+        self.read("examine the file", |connection| {
+            let mut wrong = schema::integrity(connection)?;
+            for run in runs::all_ids(connection)? {
+                if let Err(Failed::Damaged(what)) = events::records(connection, run) {
+                    wrong.push(what);
+                }
+            }
+            Ok(wrong)
+        })
+        .await
+    }
+
+    async fn read<T, F>(&self, doing: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Failed> + Send + 'static,
+    {
+        self.with(doing, move |connection| work(connection)).await
+    }
+
+    async fn write<T, F>(&self, doing: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, Failed> + Send + 'static,
+    {
+        self.with(doing, move |connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let result = work(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        })
+        .await
+    }
+
+    async fn with<T, F>(&self, doing: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, Failed> + Send + 'static,
+    {
+        let inner = self.inner.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let mut connection = inner.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut connection).map_err(|failed| failed.into_error(doing, &inner.path))
+        });
+        match task.await {
+            Ok(result) => result,
+            Err(join) => Err(StoreError::Unavailable {
+                doing,
+                place: self.inner.path.display().to_string(),
+                source: Box::new(join),
+            }),
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<Connection, Failed> {
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    schema::prepare(&mut connection)?;
+    Ok(connection)
+}
+
+/// Why a piece of work on the database failed, before the file's name is known.
+enum Failed {
+    Sql(rusqlite::Error),
+    Damaged(String),
+    Newer(u32),
+    Foreign,
+    Refused(StoreError),
+}
+
+impl Failed {
+    fn into_error(self, doing: &'static str, path: &Path) -> StoreError {
+        let place = path.display().to_string();
+        match self {
+            Self::Refused(error) => error,
+            Self::Damaged(what) => StoreError::Damaged { place, what },
+            Self::Newer(found) => StoreError::Newer { place, found, known: schema::VERSION },
+            Self::Foreign => StoreError::Foreign { place },
+            Self::Sql(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                    StoreError::Damaged { place, what: error.to_string() }
+                }
+                _ => StoreError::Unavailable { doing, place, source: Box::new(error) },
+            },
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Failed {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// Reads a value that a column holds as text.
+fn parse<T: std::str::FromStr>(text: &str, what: impl FnOnce() -> String) -> Result<T, Failed> {
+    text.parse().map_err(|_| Failed::Damaged(format!("{} cannot be read: `{text}`", what())))
+}
+
+/// SQLite's integers are signed; what fedi counts never comes near the end of them.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}
