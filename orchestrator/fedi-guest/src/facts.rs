@@ -55,7 +55,7 @@ fn system_facts(guest: &Guest, profile: &Profile) -> Result<SystemFacts, GuestEr
 
 fn manifest_facts(guest: &Guest) -> Result<ManifestFacts, GuestError> {
     let bytes = file::read(&guest.path(manifest::PATH))?;
-    let sha256 = bytes.map(|bytes| Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect());
+    let sha256 = bytes.map(|bytes| format!("{:x}", Sha256::digest(&bytes)));
     Ok(ManifestFacts { present: sha256.is_some(), sha256 })
 }
 

@@ -77,7 +77,7 @@ pub(crate) fn deliver(guest: &Guest, request: &SecretsDeliver) -> Result<SecretD
         }
         let access = match owner {
             Some(owner) => Access { mode: entry.mode, owner: Some(owner) },
-            None => Access { mode: 0o400, owner: place.users.root() },
+            None => Access { mode: 0o400, owner: root() },
         };
         file::replace(&place.folder.join(name.as_str()), value.expose(), access)?;
         if owner.is_some() { &mut done.written } else { &mut done.held }.push(name.clone());
@@ -216,7 +216,7 @@ impl Place {
         let owned_by = |(uid, gid): (Uid, Gid)| found.uid() == uid.as_raw() && found.gid() == gid.as_raw();
         if self.users.resolve(entry).is_some_and(owned_by) && mode == entry.mode {
             Ok(SecretState::Intact)
-        } else if self.users.root().is_none_or(owned_by) && mode == 0o400 {
+        } else if root().is_none_or(owned_by) && mode == 0o400 {
             Ok(SecretState::Held)
         } else {
             Ok(SecretState::Changed)
@@ -237,7 +237,7 @@ fn digest_of(file: File, path: &Path) -> Result<String, GuestError> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", Sha256::digest(bytes))
 }
 
 /// The users and groups of the guest, from its own files: a static program has
@@ -268,10 +268,11 @@ impl Users {
         Some((Uid::from_raw(uid), Gid::from_raw(gid)))
     }
 
-    /// Root, or `None` where the agent is not root and cannot give files away (tests).
-    fn root(&self) -> Option<(Uid, Gid)> {
-        rustix::process::geteuid().is_root().then_some((Uid::ROOT, Gid::ROOT))
-    }
+}
+
+/// Root, or `None` where the agent is not root and cannot give files away (tests).
+fn root() -> Option<(Uid, Gid)> {
+    rustix::process::geteuid().is_root().then_some((Uid::ROOT, Gid::ROOT))
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub fn digest(folder: &Path) -> Result<String, TreeError> {
     let mut hash = Sha256::new();
     hash.update(b"fedi tree 1\n");
     add_folder(&mut hash, folder, Path::new(""))?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 /// Whether a text is a digest as [`digest`] makes it.

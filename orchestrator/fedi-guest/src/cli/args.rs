@@ -97,13 +97,14 @@ pub(super) fn parse(arguments: Vec<String>) -> Result<Invocation, String> {
             "--version" | "-V" => return Ok(Invocation { json, action: Action::Version }),
             "--" => plain.extend(rest.by_ref()),
             flag if FLAGS.contains(&flag) => words.flags.push(word),
-            option if option.starts_with("--") => match option.split_once('=') {
-                Some((name, value)) => words.options.push((name.to_owned(), value.to_owned())),
-                None => {
-                    let value = rest.next().ok_or_else(|| format!("`{option}` needs a value"))?;
-                    words.options.push((word, value));
-                }
-            },
+            option if option.starts_with("--") => {
+                let (name, value) = match option.split_once('=') {
+                    Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+                    None => (option.to_owned(), rest.next()),
+                };
+                let value = value.ok_or_else(|| format!("`{name}` needs a value"))?;
+                words.options.push((name, value));
+            }
             _ => plain.push(word),
         }
     }

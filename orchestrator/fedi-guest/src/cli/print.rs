@@ -122,7 +122,10 @@ fn health_text(health: &Health) -> String {
 }
 
 fn hook_text(hook: &HookResult) -> String {
-    let mut text: String = hook.journal.iter().map(|line| format!("  {line}\n")).collect();
+    let mut text = String::new();
+    for line in &hook.journal {
+        let _ = writeln!(text, "  {line}");
+    }
     let end = match (hook.succeeded, hook.timed_out) {
         (true, _) => "succeeded",
         (false, true) => "was stopped: it took too long",

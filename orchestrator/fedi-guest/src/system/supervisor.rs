@@ -191,7 +191,7 @@ fn run_switch(
 }
 
 /// NixOS's own activation does this; a prebuilt system may leave it to us.
-fn make_current(guest: &Guest, system: &Path) -> Result<(), GuestError> {
+pub(super) fn make_current(guest: &Guest, system: &Path) -> Result<(), GuestError> {
     if running(guest)?.as_deref() == Some(system) {
         return Ok(());
     }
