@@ -168,11 +168,7 @@ fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
 fn convert_table(table: &DeTable<'_>) -> Value {
     let mut entries: Vec<Entry> = table
         .iter()
-        .map(|(key, value)| Entry {
-            start: key.span().start,
-            key: key.get_ref().to_string(),
-            node: convert(value),
-        })
+        .map(|(key, value)| Entry { start: key.span().start, key: key.get_ref().to_string(), node: convert(value) })
         .collect();
     entries.sort_by_key(|entry| entry.start);
     Value::Table(entries)

@@ -44,8 +44,7 @@ pub(crate) struct Read<T> {
 impl Files {
     /// The inventory, once nothing is wrong with it.
     pub(crate) fn into_inventory(self) -> Option<Inventory> {
-        let mut inventory =
-            Inventory { fedi: self.fedi?.value, hosts: BTreeMap::new(), deployments: BTreeMap::new() };
+        let mut inventory = Inventory { fedi: self.fedi?.value, hosts: BTreeMap::new(), deployments: BTreeMap::new() };
         for (name, host) in self.hosts {
             inventory.hosts.insert(name.clone(), host.file?.value);
             for (deployment, file, has_nix) in host.deployments {

@@ -205,7 +205,9 @@ impl Shape {
                 let all = all.iter().filter_map(Value::as_str);
                 words.extend(all.map(|word| Described { word: word.to_owned(), description: description.clone() }));
             } else {
-                forms.extend(keys(map, definitions).into_iter().map(|key| Key { description: description.clone(), ..key }));
+                forms.extend(
+                    keys(map, definitions).into_iter().map(|key| Key { description: description.clone(), ..key }),
+                );
             }
         }
         Self::Choice { words, forms }

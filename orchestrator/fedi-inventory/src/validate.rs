@@ -89,7 +89,12 @@ impl Validator<'_> {
                     Some(form) => self.value(&entry.node, &form.shape, &place.key(&entry.key), entry.start),
                     None => {
                         let place = place.key(&entry.key);
-                        self.add(entry.start, &place, format!("Unknown key `{place}`"), suggestion(&entry.key, names()));
+                        self.add(
+                            entry.start,
+                            &place,
+                            format!("Unknown key `{place}`"),
+                            suggestion(&entry.key, names()),
+                        );
                     }
                 },
                 _ => self.add(offset, place, format!("`{place}` needs exactly one of {}", list(names())), None),

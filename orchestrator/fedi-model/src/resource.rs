@@ -53,6 +53,26 @@ impl ResourceId {
     pub fn kind(&self) -> &str {
         self.0.split('/').next().unwrap_or_default()
     }
+
+    /// The id of a deployment's VM.
+    pub fn vm(deployment: &DeploymentName) -> Self {
+        Self(format!("vm/{deployment}"))
+    }
+
+    /// The id of the lease of a deployment's guest.
+    pub fn lease(deployment: &DeploymentName) -> Self {
+        Self(format!("lease/{deployment}"))
+    }
+
+    /// The id of the system of a deployment's guest.
+    pub fn system(deployment: &DeploymentName) -> Self {
+        Self(format!("system/{deployment}"))
+    }
+
+    /// The id of a deployment's secret.
+    pub fn secret(deployment: &DeploymentName, name: &SecretName) -> Self {
+        Self(format!("secret/{deployment}/{name}"))
+    }
 }
 
 impl fmt::Display for ResourceId {
@@ -66,14 +86,14 @@ impl Resource {
     pub fn id(&self) -> ResourceId {
         ResourceId(match self {
             Self::Address(it) => format!("address/{}/{}", it.deployment, it.family),
-            Self::Secret(it) => format!("secret/{}/{}", it.deployment, it.name),
+            Self::Secret(it) => return ResourceId::secret(&it.deployment, &it.name),
             Self::Image(it) => format!("image/{}/{}", it.host, it.file),
-            Self::Vm(it) => format!("vm/{}", it.deployment),
+            Self::Vm(it) => return ResourceId::vm(&it.deployment),
             Self::HostKey(it) => format!("host-key/{}", it.guest.deployment),
             Self::Records(it) => format!("records/{}/{}", it.deployment, it.zone),
             Self::Delivery(it) => format!("delivery/{}", it.guest.deployment),
-            Self::Lease(it) => format!("lease/{}", it.guest.deployment),
-            Self::System(it) => format!("system/{}", it.guest.deployment),
+            Self::Lease(it) => return ResourceId::lease(&it.guest.deployment),
+            Self::System(it) => return ResourceId::system(&it.guest.deployment),
         })
     }
 

@@ -1,0 +1,201 @@
+//! Why there can be no plan: conditions that must hold before anything is touched.
+
+use std::fmt;
+
+use fedi_model::name::{AppName, DeploymentName, Domain, HostName, SecretName};
+use serde::Serialize;
+
+/// All the reasons why there can be no plan; at least one. Nothing was touched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
+#[error("Cannot {verb} `{deployment}`")]
+pub struct PlanError {
+    /// `deploy` or `destroy`.
+    pub verb: &'static str,
+    /// Which.
+    pub deployment: DeploymentName,
+    /// Why.
+    pub refusals: Vec<Refusal>,
+}
+
+/// A condition that does not hold. Its text is the cause of a [`PlanError`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "refusal")]
+pub enum Refusal {
+    /// The system's manifest does not have the application.
+    UnknownApp {
+        /// The application that the file names.
+        app: AppName,
+        /// Those that the manifest has.
+        known: Vec<AppName>,
+    },
+    /// A name lies in no zone of the host.
+    OutsideZones {
+        /// The name.
+        name: String,
+        /// Whose zones.
+        host: HostName,
+        /// The zones that it has.
+        zones: Vec<Domain>,
+    },
+    /// Another deployment has the domain.
+    DomainTaken {
+        /// The domain.
+        domain: Domain,
+        /// Who has it.
+        by: DeploymentName,
+    },
+    /// The domain was another one when the application was first started.
+    DomainChanged {
+        /// As the file has it.
+        domain: Domain,
+        /// Names that it was deployed under.
+        before: Vec<String>,
+    },
+    /// The host has no pool, so that the guest would have no address.
+    NoAddress {
+        /// Which host.
+        host: HostName,
+    },
+    /// The guest was made with other addresses than it holds now.
+    AddressesChanged {
+        /// Those it was made with.
+        made: Vec<String>,
+        /// Those held for it.
+        held: Vec<String>,
+    },
+    /// Its VM runs on another host.
+    OtherHost {
+        /// Where it runs.
+        runs_on: HostName,
+        /// Where its file lies.
+        file_under: HostName,
+    },
+    /// The state disk would shrink.
+    Shrink {
+        /// GiB now.
+        from: u32,
+        /// GiB wanted.
+        to: u32,
+    },
+    /// Secrets that only the operator can give are not in the store.
+    MissingSecrets {
+        /// Whose.
+        deployment: DeploymentName,
+        /// Name, and what it is.
+        secrets: Vec<(SecretName, String)>,
+    },
+    /// DNS has a record that fedi did not write.
+    ForeignRecord {
+        /// Fully qualified name.
+        name: String,
+        /// Its type.
+        kind: String,
+        /// The zone.
+        zone: Domain,
+        /// What it says.
+        values: Vec<String>,
+    },
+    /// An alias stands beside other records of its name, or at the top of a zone.
+    AliasInTheWay {
+        /// Fully qualified name.
+        name: String,
+    },
+    /// The file asks for a CAA record, but the host does not say for whom.
+    NoCaaIssuer {
+        /// Which host.
+        host: HostName,
+    },
+    /// The VM is not one that the journal knows.
+    NotMade {
+        /// What it is.
+        what: String,
+    },
+}
+
+impl Refusal {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::UnknownApp { known, .. } => match known.as_slice() {
+                [] => return None,
+                known => format!("The system has {}; set `app` in the deployment's file to one of them", list(known)),
+            },
+            Self::OutsideZones { host, zones, .. } => match zones.as_slice() {
+                [] => format!("Add the zone to `hosts/{host}/host.toml`"),
+                zones => format!("`{host}` has {}; take a name in one, or add a zone to `host.toml`", list(zones)),
+            },
+            Self::DomainTaken { by, .. } => format!("Take another domain, or run `fedi destroy {by}` first"),
+            Self::DomainChanged { .. } => {
+                "An application's domain is part of its identity: put the old one back, or deploy under another name"
+                    .to_owned()
+            }
+            Self::NoAddress { host } => format!("Add `[[addresses]]` to `hosts/{host}/host.toml`"),
+            Self::AddressesChanged { .. } => {
+                "A guest keeps the addresses it was made with: put their pool back into `host.toml`".to_owned()
+            }
+            Self::OtherHost { runs_on, .. } => format!("Move its file back to `hosts/{runs_on}/deployments/`"),
+            Self::Shrink { from, .. } => format!("Set `state-gib` to {from} or more; a disk can grow, never shrink"),
+            Self::MissingSecrets { deployment, secrets } => {
+                let commands = secrets.iter().map(|(name, _)| format!("`fedi secret set {deployment} {name}`"));
+                format!("Run {}", commands.collect::<Vec<_>>().join(" and "))
+            }
+            Self::ForeignRecord { .. } => {
+                "Delete it where the zone is kept if nobody needs it, or take another domain".to_owned()
+            }
+            Self::AliasInTheWay { .. } => {
+                "Take a name of its own for the application (RFC 1034, section 3.6.2)".to_owned()
+            }
+            Self::NoCaaIssuer { host } => {
+                format!("Set `dns.caa-issuer` in `hosts/{host}/host.toml`, as in `letsencrypt.org`")
+            }
+            Self::NotMade { .. } => "fedi destroys only what it can prove it made; remove it by hand".to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownApp { app, .. } => write!(f, "The system does not have the application `{app}`"),
+            Self::OutsideZones { name, host, .. } => write!(f, "`{name}` lies in no zone of host `{host}`"),
+            Self::DomainTaken { domain, by } => write!(f, "The domain `{domain}` belongs to deployment `{by}`"),
+            Self::DomainChanged { domain, before } => {
+                write!(f, "It was deployed under {}, not under `{domain}`", list(before))
+            }
+            Self::NoAddress { host } => write!(f, "Host `{host}` has no addresses to give"),
+            Self::AddressesChanged { made, held } => {
+                write!(f, "Its guest was made with {}, but {} is held for it", list(made), list(held))
+            }
+            Self::OtherHost { runs_on, file_under } => {
+                write!(f, "It runs on host `{runs_on}`, but its file lies under `{file_under}`")
+            }
+            Self::Shrink { from, to } => write!(f, "The state disk has {from} GiB and would shrink to {to} GiB"),
+            Self::MissingSecrets { secrets, .. } => {
+                f.write_str("Secrets are missing that only you can give: ")?;
+                for (number, (name, description)) in secrets.iter().enumerate() {
+                    let comma = if number == 0 { "" } else { ", " };
+                    write!(f, "{comma}`{name}` ({description})")?;
+                }
+                Ok(())
+            }
+            Self::ForeignRecord { name, kind, zone, values } => {
+                write!(f, "Zone `{zone}` has the record `{name}` {kind} {}, which fedi did not write", list(values))
+            }
+            Self::AliasInTheWay { name } => write!(f, "`{name}` cannot be an alias beside other records"),
+            Self::NoCaaIssuer { host } => {
+                write!(f, "It asks for a CAA record, but host `{host}` names no certificate authority")
+            }
+            Self::NotMade { what } => write!(f, "The journal does not know {what}"),
+        }
+    }
+}
+
+/// `` `a`, `b` and `c` ``.
+fn list<T: fmt::Display>(things: &[T]) -> String {
+    let things: Vec<String> = things.iter().map(|thing| format!("`{thing}`")).collect();
+    match things.as_slice() {
+        [] => "nothing".to_owned(),
+        [one] => one.clone(),
+        [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
+    }
+}

@@ -1,0 +1,96 @@
+//! The words of plan lines.
+
+use fedi_model::inventory::SystemDriver;
+use fedi_model::manifest::{Generator, Secret as DeclaredSecret, SecretClass};
+use fedi_model::name::SecretName;
+use fedi_model::plan::Task;
+use fedi_model::resource::{Address, Image, Records, Resource, Vm};
+
+use crate::records::full_name;
+
+/// A line for people that names the resource, without a sign.
+pub(crate) fn resource(resource: &Resource) -> String {
+    match resource {
+        Resource::Address(it) => address(it),
+        Resource::Secret(it) => format!("secret {} ({})", it.name, class(it.class)),
+        Resource::Image(it) => image(it),
+        Resource::Vm(it) => vm(it),
+        Resource::HostKey(it) => format!("SSH host key of {}", it.guest.deployment),
+        Resource::Records(it) => records(it),
+        Resource::Delivery(it) => match it.files.len() {
+            1 => format!("1 secret on guest {}", it.guest.deployment),
+            count => format!("{count} secrets on guest {}", it.guest.deployment),
+        },
+        Resource::Lease(it) => format!("lease for {} on guest {} (epoch {})", it.app, it.guest.deployment, it.epoch),
+        Resource::System(it) => match it.driver {
+            SystemDriver::Nix => format!("NixOS system {}", it.toplevel),
+            SystemDriver::Prebuilt => format!("prebuilt system {}", it.toplevel),
+        },
+    }
+}
+
+fn address(it: &Address) -> String {
+    format!("address {} from the pool of {}", it.address.addr(), it.host)
+}
+
+fn image(it: &Image) -> String {
+    let size = it.bytes.map(|bytes| format!(" ({} MiB)", bytes.div_ceil(1 << 20))).unwrap_or_default();
+    format!("image {} on {}{size}", it.file, it.host)
+}
+
+fn vm(it: &Vm) -> String {
+    let cores = if it.cores == 1 { "core" } else { "cores" };
+    format!(
+        "VM {} on {} ({} {cores}, {} memory, {} GiB state)",
+        it.deployment,
+        it.host,
+        it.cores,
+        memory(it.memory_mib),
+        it.state_gib
+    )
+}
+
+fn records(it: &Records) -> String {
+    match it.sets.len() {
+        1 => format!("1 DNS record set in {}", it.zone),
+        count => format!("{count} DNS record sets in {}", it.zone),
+    }
+}
+
+/// A record set, a line.
+pub(crate) fn record_set(set: &fedi_model::resource::RecordSet, records: &Records) -> String {
+    format!("{} {} {}", full_name(&set.name, &records.zone), set.kind, set.values.join(", "))
+}
+
+/// A secret, and how it comes to be.
+pub(crate) fn new_secret(name: &SecretName, declared: &DeclaredSecret) -> String {
+    let how = match &declared.generator {
+        Generator::RsaPublicKey { of } => format!("derived from {of}"),
+        _ => "generated".to_owned(),
+    };
+    format!("secret {name} ({}, {how})", class(declared.class))
+}
+
+fn class(class: SecretClass) -> &'static str {
+    match class {
+        SecretClass::Identity => "identity",
+        SecretClass::Session => "session",
+        SecretClass::Rotatable => "rotatable",
+        SecretClass::Provider => "provider",
+    }
+}
+
+/// A task, a line.
+pub(crate) fn task(task: &Task) -> String {
+    match task {
+        Task::AwaitGuest { guest } => format!("wait until guest {} answers", guest.deployment),
+        Task::AwaitRecords { records } => format!("wait until every name server of {} has them", records.zone),
+        Task::CreateAdmin { admin, .. } => format!("make the first administrator's account `{}`", admin.login),
+        Task::Probe { probe } => format!("check that {} is healthy, from inside and outside", probe.guest.deployment),
+    }
+}
+
+/// Mebibytes as people say them: `512 MiB`, `4 GiB`.
+pub(crate) fn memory(mib: u32) -> String {
+    if mib >= 1024 && mib.is_multiple_of(1024) { format!("{} GiB", mib / 1024) } else { format!("{mib} MiB") }
+}
