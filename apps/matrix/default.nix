@@ -121,9 +121,7 @@ in
           smtp_port = cfg.smtp.port;
           force_tls = cfg.smtp.security == "tls";
           require_transport_security = cfg.smtp.security != "none";
-          notif_from = "Matrix <${
-            if cfg.smtp.from == null then "no-reply@${cfg.domain}" else cfg.smtp.from
-          }>";
+          notif_from = "Matrix <${fedi.shared.sender cfg.smtp cfg.domain}>";
         }
         // lib.optionalAttrs (cfg.smtp.user != null) { smtp_user = cfg.smtp.user; };
       };
@@ -326,13 +324,11 @@ in
               group = "matrix-synapse";
               restartUnits = [ "matrix-synapse.service" ];
             };
-            operator = describe: {
-              class = "provider";
-              generator.operator = { inherit describe; };
-            };
           in
           {
             signing-key = ours // {
+              # nixpkgs' module sets this mode at every start.
+              mode = "0600";
               class = "identity";
               generator = "synapseSigningKey";
             };
@@ -359,15 +355,10 @@ in
               generator.password.length = 20;
             };
           }
-          // lib.optionalAttrs (mail && cfg.smtp.user != null) {
-            smtp-password = operator "Password of `${cfg.smtp.user}` at the mail relay ${cfg.smtp.host}";
-          }
+          // fedi.shared.smtpSecret cfg.smtp
+          // fedi.shared.bucketSecrets cfg.media
           // lib.optionalAttrs (cfg.turn.uris != [ ]) {
-            turn-secret = operator "Shared secret of the TURN server";
-          }
-          // lib.optionalAttrs bucket {
-            s3-key-id = operator "Id of the access key for the bucket `${cfg.media.bucket}`";
-            s3-secret-key = operator "Secret half of the access key for the bucket `${cfg.media.bucket}`";
+            turn-secret = fedi.shared.operatorSecret "Shared secret of the TURN server";
           };
 
         # JSON is YAML; Synapse merges it over its configuration.
@@ -411,10 +402,6 @@ in
 
     assertions = [
       {
-        assertion = bucket -> cfg.media.endpoint != null;
-        message = "fedi.apps.matrix.media.store is `bucket`: set fedi.apps.matrix.media.endpoint to the S3 endpoint.";
-      }
-      {
         assertion = cfg.registration == "open" -> mail;
         message = "fedi.apps.matrix.registration is `open`: that needs a mail relay (fedi.apps.matrix.smtp.host) to confirm addresses with.";
       }
@@ -422,6 +409,7 @@ in
         assertion = synapse.settings.database.name == "psycopg2";
         message = "fedi.apps.matrix keeps its state in PostgreSQL; services.matrix-synapse.settings.database.name must stay `psycopg2`.";
       }
-    ];
+    ]
+    ++ fedi.shared.bucketAssertions "matrix" cfg.media;
   };
 }

@@ -63,6 +63,7 @@ in
       useDHCP = mkDefault false;
     };
 
+    services.resolved.enable = mkDefault true;
     services.timesyncd.enable = mkDefault true;
     time.timeZone = mkDefault "UTC";
 

@@ -81,10 +81,7 @@ let
 
   folders = lib.unique (stateDirectories ++ tmpfiles ++ homes);
   unclaimedFolders = lib.filter (
-    path:
-    !ignoredFolder path
-    && !lib.any (claim: isWithin claim.key path) (ofKind "directory")
-    && !lib.any (other: other != path && isWithin other path) folders
+    path: !ignoredFolder path && !lib.any (claim: isWithin claim.key path) (ofKind "directory")
   ) folders;
 
   exist = {

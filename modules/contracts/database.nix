@@ -74,29 +74,39 @@ in
     );
   };
 
-  config = lib.mkIf (cfg != { }) {
-    services.postgresql = {
-      enable = lib.mkDefault true;
-      ensureUsers = lib.mapAttrsToList (_: database: { name = database.owner; }) cfg;
-    };
-    systemd.services = lib.mapAttrs' (
-      name: database:
-      lib.nameValuePair "fedi-database-${name}" {
-        description = "PostgreSQL database ${name}";
-        after = [ "postgresql-setup.service" ];
-        requires = [ "postgresql-setup.service" ];
-        # Whoever orders after postgresql.target finds the database there.
-        requiredBy = [ "postgresql.target" ];
-        before = [ "postgresql.target" ];
-        path = [ config.services.postgresql.finalPackage ];
-        script = script name database;
-        serviceConfig = {
-          Type = "oneshot";
-          RemainAfterExit = true;
-          User = "postgres";
-          Group = "postgres";
-        };
-      }
-    ) cfg;
-  };
+  config = lib.mkMerge [
+    {
+      # Letters in the order of their code points: it does not change with the C library,
+      # so no index is silently wrong after a move to another system.
+      services.postgresql.initdbArgs = lib.mkDefault [
+        "--encoding=UTF8"
+        "--locale=C.UTF-8"
+      ];
+    }
+    (lib.mkIf (cfg != { }) {
+      services.postgresql = {
+        enable = lib.mkDefault true;
+        ensureUsers = lib.mapAttrsToList (_: database: { name = database.owner; }) cfg;
+      };
+      systemd.services = lib.mapAttrs' (
+        name: database:
+        lib.nameValuePair "fedi-database-${name}" {
+          description = "PostgreSQL database ${name}";
+          after = [ "postgresql-setup.service" ];
+          requires = [ "postgresql-setup.service" ];
+          # Whoever orders after postgresql.target finds the database there.
+          requiredBy = [ "postgresql.target" ];
+          before = [ "postgresql.target" ];
+          path = [ config.services.postgresql.finalPackage ];
+          script = script name database;
+          serviceConfig = {
+            Type = "oneshot";
+            RemainAfterExit = true;
+            User = "postgres";
+            Group = "postgres";
+          };
+        }
+      ) cfg;
+    })
+  ];
 }

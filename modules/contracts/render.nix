@@ -52,7 +52,9 @@ let
       builtins.toJSON value;
 
   # systemd's EnvironmentFile and a shell's `source` agree on this quoting.
-  toEnv = ''to_entries | map("\(.key)=\"" + (.value | tostring | gsub("(?<c>[\\\\\"$`])"; "\\\(.c)")) + "\"") | .[]'';
+  quoted =
+    special:
+    ''to_entries | map("\(.key)=\"" + (.value | tostring | gsub("(?<c>[${special}])"; "\\\(.c)")) + "\"") | .[]'';
 
   write =
     app: name: file:
@@ -65,7 +67,8 @@ let
       program =
         {
           json = expression;
-          env = "${expression} | ${toEnv}";
+          env = "${expression} | ${quoted ''\\\\\"$`''}";
+          dotenv = "${expression} | ${quoted ''\\\\\"$''}";
           raw = expression;
         }
         .${file.format};
@@ -91,11 +94,15 @@ in
             options = {
               format = mkOption {
                 type = types.enum [
+                  "dotenv"
                   "env"
                   "json"
                   "raw"
                 ];
-                description = "`env`: `NAME=\"value\"` lines. `json`: one JSON value. `raw`: one text.";
+                description = ''
+                  `env`: `NAME="value"` lines for systemd and shells; `dotenv`: the same for PHP's
+                  reader. `json`: one JSON value. `raw`: one text.
+                '';
               };
               content = mkOption {
                 type = types.anything;

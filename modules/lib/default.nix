@@ -27,6 +27,7 @@ let
       fedi = self;
     };
     apps = import ./apps.nix;
+    shared = import ./shared.nix { inherit lib; };
   };
 in
 self

@@ -43,7 +43,11 @@ in
     ];
   };
   "an application option of the wrong type" = {
-    expr = manifest { fedi.apps.matrix.smtp.port = "587"; };
+    expr =
+      (eval.evalConfig [
+        systems.matrix-local
+        { fedi.apps.matrix.smtp.port = "587"; }
+      ]).fedi.apps.matrix.smtp.port;
     message = [
       "fedi.apps.matrix.smtp.port"
       "16 bit unsigned integer"

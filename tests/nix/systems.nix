@@ -44,4 +44,8 @@ in
       turn.uris = [ "turns:turn.example.test?transport=tcp" ];
     }
   );
+  mastodon-local = deployment "mastodon";
+  mastodon-bucket = with' "mastodon" (
+    bucket "mastodon" // smtp // { handleDomain = "example.test"; }
+  );
 }

@@ -35,6 +35,7 @@ in
         }
       )) [ ];
       initialScript = option (types.nullOr types.path) null;
+      initdbArgs = option (types.listOf types.str) [ ];
       settings = option (types.attrsOf types.anything) { };
     };
     mysql = {
@@ -52,6 +53,7 @@ in
       )) [ ];
       settings = option (types.attrsOf (types.attrsOf types.anything)) { };
     };
+    redis.package = option types.package pkgs.redis;
     redis.servers = option (types.attrsOf (
       types.submodule (
         { name, config, ... }:

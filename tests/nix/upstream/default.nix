@@ -4,7 +4,11 @@
 {
   imports = [
     ./databases.nix
+    ./garage.nix
+    ./mastodon.nix
     ./nginx.nix
+    ./peertube.nix
+    ./pixelfed.nix
     ./synapse.nix
     ./system.nix
     ./systemd.nix

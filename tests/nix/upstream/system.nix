@@ -118,6 +118,7 @@ in
           };
         };
       };
+      resolved.enable = option types.bool false;
       timesyncd.enable = option types.bool true;
       journald.extraConfig = option types.lines "";
       qemuGuest.enable = option types.bool false;

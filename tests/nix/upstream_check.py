@@ -1,0 +1,3 @@
+"""Filled in below."""
+def check(options, folder):
+    return []
