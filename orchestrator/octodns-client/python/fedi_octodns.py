@@ -18,6 +18,7 @@ What octoDNS does not do by itself and this worker adds:
 """
 
 import base64
+import binascii
 import json
 import logging
 import os
@@ -25,9 +26,10 @@ import queue
 import re
 import signal
 import socket
+import ssl
 import sys
 import threading
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, urlsplit
 
 __version__ = '1'
 
@@ -181,15 +183,8 @@ class Scope(BaseProcessor):
     ):
         request = CURRENT
         records = sorted(existing.records, key=key)
+        foreign = [r for r in records if key(r) not in request.owned]
         for wanted in sorted(desired.records, key=key):
-            if key(wanted) in request.owned:
-                foreign = [r for r in records if key(r) not in request.owned]
-            else:
-                foreign = [
-                    r
-                    for r in records
-                    if key(r) not in request.owned or key(r) == key(wanted)
-                ]
             in_the_way = [
                 (record, reason)
                 for record in foreign
@@ -425,7 +420,7 @@ def build_manager(request, path):
     try:
         manager = Manager(path)
     except (ManagerException, TypeError, ValueError, KeyError) as error:
-        raise Refusal('config', str(error)) from error
+        raise Refusal('config', config_text(error, request, path)) from error
     finally:
         os.unlink(path)
     provider = manager.providers[TARGET]
@@ -442,6 +437,16 @@ def build_manager(request, path):
     note_writing(provider, request)
     manager.plan_outputs = {'fedi': Capture()}
     return manager
+
+
+def config_text(error, request, path):
+    """octoDNS names its configuration file, which is of no use to anybody."""
+    cause = error.__context__
+    if isinstance(cause, ImportError):
+        return f'no provider {request.provider_class}: {cause}'
+    if isinstance(error, ManagerException) and isinstance(cause, TypeError):
+        return str(cause)
+    return str(error).split(f', {path}')[0]
 
 
 def refuse_missing_zone(provider, request):
@@ -588,9 +593,23 @@ def classify(error):
     msg = ' '.join(str(error).split()) or type(error).__name__
     for link in chain(error):
         kind = kind_of(link)
+        if kind in ('unavailable', 'timeout') or isinstance(link, ssl.SSLError):
+            return kind or 'config', network_text(error, msg), {}
         if kind:
             return kind, msg, {}
     return 'provider', msg, {}
+
+
+def network_text(error, msg):
+    """`host:port: reason` instead of requests' account of its own layers."""
+    request = getattr(error, 'request', None)
+    if request is None or getattr(error, 'response', None) is not None:
+        return msg
+    place = urlsplit(request.url).netloc.rpartition('@')[2]
+    for link in reversed(chain(error)):
+        if isinstance(link, OSError) and link.strerror:
+            return f'{place}: {link.strerror}'
+    return f'{place}: {type(error).__name__}'
 
 
 def kind_of(error):
@@ -611,7 +630,7 @@ def kind_of(error):
         ),
     ):
         return 'validation'
-    if isinstance(error, ManagerException):
+    if isinstance(error, (ManagerException, binascii.Error)):
         return 'config'
     status = getattr(getattr(error, 'response', None), 'status_code', None)
     if isinstance(status, int):
@@ -634,7 +653,7 @@ def kind_of(error):
             return transfer_kind(error)
     if isinstance(error, (socket.timeout, TimeoutError)) or 'Timeout' in names:
         return 'timeout'
-    if module.startswith(('requests', 'urllib3')) and 'SSLError' in names:
+    if 'SSLError' in names:
         return 'config'
     if module.startswith('requests') and 'ConnectionError' in names:
         # requests calls an expired connect timeout a connection error too

@@ -112,6 +112,9 @@ impl Error {
             Self::Drift { .. } => "Plan again and look at what differs".to_owned(),
             Self::TooMuchChange { .. } => "Allow the deletes explicitly if they are meant".to_owned(),
             Self::Auth { .. } => "Check the provider's key and what it may do".to_owned(),
+            Self::Config { message } if message.starts_with("no provider ") => {
+                "Name the provider's package among those to install beside octoDNS".to_owned()
+            }
             Self::NotFound { zone, .. } => {
                 format!("Create the zone `{zone}` at the provider, or check its name")
             }

@@ -35,10 +35,13 @@ pub fn skip(why: &str) {
 /// A worker process with the environment that setup made, or made now.
 /// `None`, with a skip said, when there is no Python that could be used.
 pub async fn process() -> Option<Process> {
-    let dir = venv_dir()?;
-    let spec = VenvSpec::default();
-    match Venv::ensure(&dir, &spec).await {
-        Ok(_) => Some(Process::new(Interpreter::Managed { dir, spec })),
+    venv().await.map(|_| Process::new(Interpreter::Managed { dir: venv_dir(), spec: VenvSpec::default() }))
+}
+
+/// The environment that setup made, or made now; `None` as above.
+pub async fn venv() -> Option<Venv> {
+    match Venv::ensure(&venv_dir(), &VenvSpec::default()).await {
+        Ok(venv) => Some(venv),
         Err(error) => {
             skip(&format!("no octoDNS environment: {error}"));
             None
@@ -47,10 +50,10 @@ pub async fn process() -> Option<Process> {
 }
 
 /// `~/.cache/fedi/venvs`, as the program itself uses.
-fn venv_dir() -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    Some(cache.or_else(home)?.join("fedi").join("venvs"))
+fn venv_dir() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache");
+    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from);
+    cache.join("fedi").join("venvs")
 }
 
 /// The server program `name`, or a skip.
