@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn finds_places() {
-        let document = parse("a = 1\n[b]\nü = [1,\n  { c = 2 }]\n[[d]]\ne = 3\n[[d]]\ne = 4\n");
+        let document = parse("a = 1\n[b]\n\"ü\" = [1,\n  { c = 2 }]\n[[d]]\ne = 3\n[[d]]\ne = 4\n");
         let at = |place: &Place| {
             let problem = document.problem(place, "x");
             (problem.line.unwrap(), problem.column.unwrap())
