@@ -18,7 +18,15 @@ use crate::error::{Error, VenvError};
 use crate::protocol::{self, Hello, Reply};
 use crate::venv::{Venv, VenvSpec};
 
-const SCRIPT: &str = include_str!("../python/fedi_octodns.py");
+/// The worker, the first of them the one to run.
+const SCRIPTS: [(&str, &str); 6] = [
+    ("fedi_octodns.py", include_str!("../python/fedi_octodns.py")),
+    ("fedi_errors.py", include_str!("../python/fedi_errors.py")),
+    ("fedi_records.py", include_str!("../python/fedi_records.py")),
+    ("fedi_request.py", include_str!("../python/fedi_request.py")),
+    ("fedi_scope.py", include_str!("../python/fedi_scope.py")),
+    ("fedi_update.py", include_str!("../python/fedi_update.py")),
+];
 const SUPPORTED: &str = ">=1.22,<2";
 /// First imports from a cold disk, on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -139,9 +147,9 @@ impl Worker {
     async fn start(python: &Path) -> Result<Self, VenvError> {
         let directory = script_directory()?;
         let mut child = Command::new(python)
-            // isolated: no PYTHONPATH, no user packages
-            .args(["-I", "-X", "utf8"])
-            .arg(directory.path().join("fedi_octodns.py"))
+            // isolated: no PYTHONPATH, no user packages; and no bytecode left behind
+            .args(["-I", "-B", "-X", "utf8"])
+            .arg(directory.path().join(SCRIPTS[0].0))
             .current_dir(directory.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -224,21 +232,23 @@ impl Worker {
     }
 }
 
-/// A directory only we can enter, with the script in it.
+/// A directory only we can enter, with the scripts in it.
 fn script_directory() -> Result<TempDir, VenvError> {
     let directory = tempfile::Builder::new()
         .prefix("fedi-octodns-")
         .permissions(std::fs::Permissions::from_mode(0o700))
         .tempdir()
         .map_err(|source| failed("create a directory in", &std::env::temp_dir(), source))?;
-    let path = directory.path().join("fedi_octodns.py");
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-        .and_then(|mut file| file.write_all(SCRIPT.as_bytes()))
-        .map_err(|source| failed("write", &path, source))?;
+    for (name, text) in SCRIPTS {
+        let path = directory.path().join(name);
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|source| failed("write", &path, source))?;
+    }
     Ok(directory)
 }
 
@@ -284,7 +294,7 @@ mod tests {
         let directory = script_directory().unwrap();
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(directory.path()), 0o700);
-        assert_eq!(mode(&directory.path().join("fedi_octodns.py")), 0o600);
+        assert_eq!(mode(&directory.path().join(SCRIPTS[0].0)), 0o600);
     }
 
     #[tokio::test]
