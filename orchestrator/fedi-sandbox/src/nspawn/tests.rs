@@ -164,12 +164,12 @@ async fn a_guest_lives_and_dies() {
     assert!(key.starts_with(b"ssh-ed25519 "));
     let missing = lab.backend.read_file(uuid, "/no/such", 10).await.unwrap_err();
     assert_eq!(missing.to_string(), "failed to open file '/no/such' (mode: 'r'): No such file or directory");
-    lab.backend.write_file(uuid, "/var/lib/fedi-state/kept", b"state").await.unwrap();
+    lab.backend.write_file(uuid, "/var/lib/kept", b"state").await.unwrap();
     let out = lab.backend.exec(uuid, &["cat".to_owned()], b"through").await.unwrap();
     assert_eq!((out.status, out.stdout.as_slice()), (0, b"through".as_slice()));
 
     // The second disk is as large as it was asked to be.
-    let full = lab.shell(uuid, "head -c 2G /dev/zero 2>&1 >/var/lib/fedi-state/zeroes || rm /var/lib/fedi-state/zeroes").await;
+    let full = lab.shell(uuid, "head -c 2G /dev/zero 2>&1 >/var/lib/zeroes || rm /var/lib/zeroes").await;
     assert!(full.contains("No space left on device"), "{full}");
 
     // Off and on again: the disks and the host key stay.
@@ -178,7 +178,7 @@ async fn a_guest_lives_and_dies() {
     lab.backend.start(&GuestSpec { first_boot: false, ..spec.clone() }).await.unwrap();
     lab.up(uuid).await;
     assert_eq!(lab.backend.read_file(uuid, "/etc/ssh/ssh_host_ed25519_key.pub", 4096).await.unwrap(), key);
-    assert_eq!(lab.backend.read_file(uuid, "/var/lib/fedi-state/kept", 99).await.unwrap(), b"state");
+    assert_eq!(lab.backend.read_file(uuid, "/var/lib/kept", 99).await.unwrap(), b"state");
 
     lab.backend.destroy(uuid).await.unwrap();
     lab.backend.destroy(uuid).await.unwrap();

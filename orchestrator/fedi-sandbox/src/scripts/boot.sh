@@ -12,9 +12,16 @@ mkdir -p "$disk" "$root"
 mount -o loop,noinit_itable "$dir/root.img" "$disk"
 mkdir -p "$disk/upper" "$disk/work"
 mount -t overlay -o "lowerdir=$lower,upperdir=$disk/upper,workdir=$disk/work" guest "$root"
+# The second disk carries /var/lib, as on a NixOS guest of fedi. An empty one gets
+# what the root has there, as it would be formatted on a real guest.
 if [ -e "$dir/state.img" ]; then
-  mkdir -p "$root/var/lib/fedi-state"
-  mount -o loop,noinit_itable "$dir/state.img" "$root/var/lib/fedi-state"
+  mkdir -p "$dir/state"
+  mount -o loop,noinit_itable "$dir/state.img" "$dir/state"
+  if [ ! -e "$dir/state/.seeded" ]; then
+    cp -a "$root/var/lib/." "$dir/state/"
+    touch "$dir/state/.seeded"
+  fi
+  mount --move "$dir/state" "$root/var/lib"
 fi
 if [ -d "$dir/seed" ]; then
   tar -C "$dir/seed" -c . | tar -C "$root" -x --no-overwrite-dir
