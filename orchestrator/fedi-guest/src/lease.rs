@@ -89,8 +89,7 @@ pub(crate) fn grant(guest: &Guest, request: &LeaseGrant) -> Result<Lease, GuestE
             return Err(stale(app, *epoch, &format!("this guest has {used} epoch {}", found.epoch)));
         }
     }
-    let record =
-        Record { schema: 1, app: app.clone(), epoch: *epoch, holder: Some(*holder), since: Timestamp::now() };
+    let record = Record { schema: 1, app: app.clone(), epoch: *epoch, holder: Some(*holder), since: Timestamp::now() };
     store(guest, &record)?;
     Ok(lease(&record, own))
 }

@@ -83,7 +83,8 @@ pub(crate) fn deliver(guest: &Guest, request: &SecretsDeliver) -> Result<SecretD
         if owner.is_some() { &mut done.written } else { &mut done.held }.push(name.clone());
     }
 
-    let index = Index { schema: 1, secrets: wanted.iter().map(|(name, (entry, _))| (name.clone(), entry.clone())).collect() };
+    let index =
+        Index { schema: 1, secrets: wanted.iter().map(|(name, (entry, _))| (name.clone(), entry.clone())).collect() };
     if before.schema != index.schema || before.secrets != index.secrets {
         place.write_index(&index)?;
     }
@@ -267,7 +268,6 @@ impl Users {
         let gid = if entry.group == "root" { 0 } else { *self.groups.get(&entry.group)? };
         Some((Uid::from_raw(uid), Gid::from_raw(gid)))
     }
-
 }
 
 /// Root, or `None` where the agent is not root and cannot give files away (tests).

@@ -20,7 +20,9 @@ fn fixture() -> Fixture {
 
 impl Fixture {
     fn add_user(&self, name: &str, id: u32) {
-        for (table, line) in [("passwd", format!("{name}:x:{id}:{id}::/:/bin/sh\n")), ("group", format!("{name}:x:{id}:\n"))] {
+        for (table, line) in
+            [("passwd", format!("{name}:x:{id}:{id}::/:/bin/sh\n")), ("group", format!("{name}:x:{id}:\n"))]
+        {
             let path = self.root.path().join("etc").join(table);
             let before = fs::read_to_string(&path).unwrap_or_default();
             fs::write(path, before + &line).unwrap();

@@ -6,9 +6,7 @@ use zeroize::Zeroize;
 
 use crate::agent;
 use crate::guest::Guest;
-use crate::protocol::{
-    BadRequest, ClientLine, ErrorKind, ErrorReply, GuestLine, Hello, MAX_LINE, ProtocolError,
-};
+use crate::protocol::{BadRequest, ClientLine, ErrorKind, ErrorReply, GuestLine, Hello, MAX_LINE, ProtocolError};
 
 /// Why the conversation goes on or ends.
 enum Next {

@@ -23,7 +23,7 @@ Looking:
   health [APP] [--probe]          Whether it and its applications are well
   units UNIT...                   The states of units
   lease show [APP]                The leases
-  lease check APP                 Ends with 0 only if the lease is held here
+  lease check|require APP         Ends with 0 only if the lease is held here
                                   (for ExecCondition= of a unit)
   generations [--profile DIR]     The generations of the system profile
   activation [TOKEN]              The last activation since boot
@@ -136,9 +136,7 @@ fn action(command: &str, words: &mut Words) -> Result<Action, String> {
             Gate { action, app: words.next("an application")?, timeout_s: words.option("--timeout")?.unwrap_or(300) }
                 .into()
         }
-        "run" => {
-            RunHook { unit: words.next("a unit")?, timeout_s: words.option("--timeout")?.unwrap_or(900) }.into()
-        }
+        "run" => RunHook { unit: words.next("a unit")?, timeout_s: words.option("--timeout")?.unwrap_or(900) }.into(),
         "secrets" => match words.next::<String>("`settle`")?.as_str() {
             "settle" => SecretsSettle { app: words.next("an application")? }.into(),
             other => return Err(format!("There is no command `secrets {other}`")),
@@ -171,7 +169,7 @@ fn action(command: &str, words: &mut Words) -> Result<Action, String> {
 
 fn lease(words: &mut Words) -> Result<Action, String> {
     let op: Op = match words.next::<String>("`show`, `check`, `grant` or `revoke`")?.as_str() {
-        "check" => return Ok(Action::LeaseCheck(words.next("an application")?)),
+        "check" | "require" => return Ok(Action::LeaseCheck(words.next("an application")?)),
         "show" => LeaseShow { app: words.optional("an application")? }.into(),
         "grant" => LeaseGrant {
             app: words.next("an application")?,

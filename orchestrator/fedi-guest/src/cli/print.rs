@@ -17,8 +17,9 @@ pub(super) fn text(op: &Op, answer: &Value) -> String {
         Op::LeaseGrant(_) | Op::LeaseRevoke(_) => read(answer).map(|lease: Lease| lease_text(&lease) + "\n"),
         Op::Health(_) => read(answer).map(|health| health_text(&health)),
         Op::Units(_) => read(answer).map(|units: Units| units.units.iter().map(unit_text).collect()),
-        Op::Gate(_) => read(answer)
-            .map(|gated: Gated| std::iter::once(&gated.gate).chain(&gated.wrong).map(unit_text).collect()),
+        Op::Gate(_) => {
+            read(answer).map(|gated: Gated| std::iter::once(&gated.gate).chain(&gated.wrong).map(unit_text).collect())
+        }
         Op::RunHook(_) => read(answer).map(|hook| hook_text(&hook)),
         Op::Generations(_) => read(answer).map(|generations| generations_text(&generations)),
         Op::Activate(_) | Op::Rollback(_) | Op::Confirm(_) | Op::Cancel(_) | Op::ActivationShow(_) => {
@@ -64,7 +65,8 @@ fn facts_text(facts: &Facts) -> String {
     row("manifest", facts.manifest.sha256.clone().unwrap_or_else(|| "none".to_owned()));
     row("memory", format!("{} of {} available", mib(facts.memory.available), mib(facts.memory.total)));
     for filesystem in &facts.filesystems {
-        let value = format!("{} of {} available ({})", mib(filesystem.bytes_available), mib(filesystem.bytes), filesystem.kind);
+        let value =
+            format!("{} of {} available ({})", mib(filesystem.bytes_available), mib(filesystem.bytes), filesystem.kind);
         row(&filesystem.mount.display().to_string(), value);
     }
     for address in &facts.addresses {
@@ -75,7 +77,10 @@ fn facts_text(facts: &Facts) -> String {
     }
     for (app, secrets) in &facts.secrets {
         for (name, secret) in secrets {
-            row(&format!("secret {app}/{name}"), format!("version {}, {:?}", secret.version, secret.state).to_lowercase());
+            row(
+                &format!("secret {app}/{name}"),
+                format!("version {}, {:?}", secret.version, secret.state).to_lowercase(),
+            );
         }
     }
     table(&rows)

@@ -59,9 +59,7 @@ pub(super) enum Step {
 
 /// The phase after a step, or why the step is refused.
 pub(super) fn advance(phase: &Phase, step: Step) -> Result<Phase, GuestError> {
-    use Phase::{
-        Committing, Confirmed, RollbackFailed, RolledBack, RollingBack, Starting, Switching, Waiting,
-    };
+    use Phase::{Committing, Confirmed, RollbackFailed, RolledBack, RollingBack, Starting, Switching, Waiting};
     Ok(match (phase, step) {
         (Starting, Step::Switch) => Switching,
         (Switching, Step::Switched { deadline_ms }) => Waiting { deadline_ms },
@@ -73,9 +71,7 @@ pub(super) fn advance(phase: &Phase, step: Step) -> Result<Phase, GuestError> {
         (Waiting { .. }, Step::Cancel) => RollingBack { reason: Reason::Cancelled },
         (Committing, Step::Committed { generation }) => Confirmed { generation },
         (RollingBack { reason }, Step::Restored) => RolledBack { reason: reason.clone() },
-        (RollingBack { reason }, Step::RestoreFailed { error }) => {
-            RollbackFailed { reason: reason.clone(), error }
-        }
+        (RollingBack { reason }, Step::RestoreFailed { error }) => RollbackFailed { reason: reason.clone(), error },
         // Asked again after the answer was lost.
         (Committing | Confirmed { .. }, Step::Confirm { .. })
         | (RollingBack { .. } | RolledBack { .. } | RollbackFailed { .. }, Step::Cancel) => phase.clone(),

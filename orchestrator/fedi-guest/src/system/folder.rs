@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::profile::Profile;
-use super::{FEDI_PROFILES, SYSTEMS, SWITCH, running};
+use super::{FEDI_PROFILES, SWITCH, SYSTEMS, running};
 use crate::error::GuestError;
 use crate::file;
 use crate::guest::Guest;

@@ -54,8 +54,11 @@ fn check(guest: &Guest, system: &Path) -> Result<(), GuestError> {
     let switch = guest.path(system).join(SWITCH);
     match std::fs::metadata(&switch) {
         Ok(found) if found.is_file() => Ok(()),
-        _ => Err(GuestError::refused(ErrorKind::Missing, format!("The guest has no `{}`", system.join(SWITCH).display()))
-            .with_hint("Copy the system to the guest first, whole")),
+        _ => Err(GuestError::refused(
+            ErrorKind::Missing,
+            format!("The guest has no `{}`", system.join(SWITCH).display()),
+        )
+        .with_hint("Copy the system to the guest first, whole")),
     }
 }
 

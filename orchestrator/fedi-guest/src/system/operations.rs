@@ -14,9 +14,7 @@ use crate::command::{self, SHORT};
 use crate::error::GuestError;
 use crate::file;
 use crate::guest::Guest;
-use crate::protocol::{
-    Activate, Activation, ErrorKind, Event, Phase, Prune, Pruned, Rollback,
-};
+use crate::protocol::{Activate, Activation, ErrorKind, Event, Phase, Prune, Pruned, Rollback};
 
 /// A garbage collector root of Nix for a system that no generation holds yet.
 pub(super) const NIX_ROOT: &str = "/nix/var/nix/gcroots/fedi-activation";
@@ -60,8 +58,8 @@ impl Launcher for SystemdRun<'_> {
 
 /// The agent's own file, also if it has been replaced since it was started.
 fn agent_path() -> Result<PathBuf, GuestError> {
-    let path = std::env::current_exe()
-        .map_err(|source| GuestError::Start { program: "fedi-guest".to_owned(), source })?;
+    let path =
+        std::env::current_exe().map_err(|source| GuestError::Start { program: "fedi-guest".to_owned(), source })?;
     match path.to_str().and_then(|text| text.strip_suffix(" (deleted)")) {
         Some(replaced) if !path.exists() => Ok(PathBuf::from(replaced)),
         _ => Ok(path),
@@ -163,8 +161,7 @@ fn begin(
                 let current = profile.current(guest)?;
                 let previous = previous.or_else(|| current.as_ref().map(|current| current.1.clone()));
                 protect_from_gc(guest, &wanted.system)?;
-                let activation =
-                    Activation { token, system: wanted.system, previous, phase: Phase::Starting };
+                let activation = Activation { token, system: wanted.system, previous, phase: Phase::Starting };
                 locked.begin(&Record {
                     activation,
                     profile: profile.folder().to_owned(),

@@ -319,7 +319,8 @@ fn a_copied_system_is_checked_before_it_counts() {
 fn paths_that_are_no_systems() {
     let fixture = fixture();
     for bad in ["", "a", "/etc", "/nix/store", "/nix/store/../../etc", "/var/lib/fedi/systems/a/b", "/nix/store/a/"] {
-        let kind = activate(&fixture.guest, &fixture.launcher(), &request(Path::new(bad)), &mut |_| {}).unwrap_err().kind();
+        let kind =
+            activate(&fixture.guest, &fixture.launcher(), &request(Path::new(bad)), &mut |_| {}).unwrap_err().kind();
         assert!(matches!(kind, ErrorKind::Invalid | ErrorKind::Missing), "{bad}: {kind:?}");
     }
     let missing = Path::new(SYSTEMS).join("e".repeat(64));

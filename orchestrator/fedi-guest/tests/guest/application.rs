@@ -1,0 +1,141 @@
+//! An application on a guest: dark without a lease, delivered with secrets, well
+//! or not well, and a guest whose disk is full.
+
+use anyhow::Result;
+use fedi_guest::protocol::{
+    Confirm, ErrorKind, FactsRequest, Gate, GateAction, HealthRequest, LeaseGrant, LeaseRevoke, RunHook, Secret,
+    SecretState, SecretValue, SecretsDeliver, UnitsRequest,
+};
+use fedi_model::{AppName, SecretName};
+
+use crate::harness::{self, Session, TestGuest};
+use crate::systems::{activate, bring};
+
+fn toy() -> AppName {
+    AppName::new("toy").expect("a name")
+}
+
+fn install(guest: &TestGuest, session: &mut Session) -> Result<()> {
+    let system = bring(guest, session, "good", "")?;
+    let token = session.ok(activate(&system))?.token;
+    session.ok(Confirm { token })?;
+    Ok(())
+}
+
+fn gate(session: &mut Session, action: GateAction) -> Result<Result<String, ErrorKind>> {
+    let answer = session.call(Gate { app: toy(), action, timeout_s: 60 })?;
+    Ok(answer.map(|gated| gated.gate.active).map_err(|error| error.kind))
+}
+
+fn active(session: &mut Session, unit: &str) -> Result<String> {
+    Ok(session.ok(UnitsRequest { units: vec![unit.to_owned()] })?.units.remove(0).active)
+}
+
+#[test]
+fn dark_without_a_lease_also_after_a_restart() -> Result<()> {
+    let Some(guest) = harness::boot() else { return Ok(()) };
+    let mut session = guest.session()?;
+    install(&guest, &mut session)?;
+    let holder = guest.uuid;
+
+    // Fresh: neither the gate nor a unit by hand starts; nothing counts as failed.
+    assert_eq!(gate(&mut session, GateAction::Start)?, Err(ErrorKind::NotHeld));
+    guest.try_run("systemctl start fedi-toy.target toy.service")?;
+    assert_eq!(active(&mut session, "toy.service")?, "inactive");
+    assert_eq!(guest.run("systemctl --failed --plain --no-legend")?, "");
+
+    session.ok(LeaseGrant { app: toy(), epoch: 1, holder })?;
+    assert_eq!(gate(&mut session, GateAction::Start)?, Ok("active".to_owned()));
+    assert_eq!(active(&mut session, "toy.service")?, "active");
+    let health = session.ok(HealthRequest { app: Some(toy()), probe: true })?;
+    assert!(health.healthy, "{:?}", health.problems);
+    assert_eq!(health.probes[&toy()].journal.iter().filter(|line| *line == "probing").count(), 1);
+
+    // Held, it comes back by itself.
+    guest.restart()?;
+    guest.run("fedi-guest boot")?;
+    let mut session = guest.session()?;
+    harness::wait_for("the application", || Ok(active(&mut session, "toy.service")? == "active"))?;
+
+    // Fenced, it does not.
+    assert_eq!(gate(&mut session, GateAction::Stop)?, Ok("inactive".to_owned()));
+    assert_eq!(active(&mut session, "toy.service")?, "inactive");
+    session.ok(LeaseRevoke { app: toy(), epoch: 1 })?;
+    guest.restart()?;
+    guest.run("fedi-guest boot")?;
+    guest.try_run("systemctl start toy.service")?;
+    let mut session = guest.session()?;
+    assert_eq!(active(&mut session, "toy.service")?, "inactive");
+    let stale = session.call(LeaseGrant { app: toy(), epoch: 1, holder })?.expect_err("it is fenced");
+    assert_eq!(stale.kind, ErrorKind::StaleEpoch);
+    Ok(())
+}
+
+#[test]
+fn not_well_is_told() -> Result<()> {
+    let Some(guest) = harness::boot() else { return Ok(()) };
+    let mut session = guest.session()?;
+    install(&guest, &mut session)?;
+    session.ok(LeaseGrant { app: toy(), epoch: 1, holder: guest.uuid })?;
+    gate(&mut session, GateAction::Start)?.expect("it starts");
+    guest.run("systemctl stop toy.service")?;
+    let health = session.ok(HealthRequest { app: Some(toy()), probe: true })?;
+    let subjects: Vec<&str> = health.problems.iter().map(|problem| problem.subject.as_str()).collect();
+    assert_eq!(subjects, ["toy.service", "toy-probe.service"], "{:?}", health.problems);
+    let output = guest.try_run("fedi-guest health toy")?;
+    assert_eq!(output.status.code(), Some(6));
+
+    let missing =
+        session.call(RunHook { unit: "nothing.service".to_owned(), timeout_s: 5 })?.expect_err("no such unit");
+    assert_eq!(missing.kind, ErrorKind::Missing);
+    let slow = "[Service]\nType=oneshot\nExecStart=/usr/bin/sleep 600\n";
+    guest.run(&format!("printf '{slow}' >/run/systemd/system/slow.service && systemctl daemon-reload"))?;
+    let result = session.ok(RunHook { unit: "slow.service".to_owned(), timeout_s: 1 })?;
+    assert!(result.timed_out && !result.succeeded);
+    assert_ne!(active(&mut session, "slow.service")?, "activating");
+    Ok(())
+}
+
+#[test]
+fn secrets_and_a_full_disk() -> Result<()> {
+    let Some(guest) = harness::boot() else { return Ok(()) };
+    let mut session = guest.session()?;
+    let value = "correct-horse-battery";
+    let secret = Secret {
+        name: SecretName::new("key")?,
+        version: 3,
+        fingerprint: "hmac-sha256:00".to_owned(),
+        value: SecretValue::new(value),
+        owner: "toy".to_owned(),
+        group: "toy".to_owned(),
+        mode: "0440".to_owned(),
+    };
+    let deliver = SecretsDeliver { app: toy(), secrets: vec![secret.clone()] };
+    assert_eq!(session.ok(deliver.clone())?.held.len(), 1);
+    install(&guest, &mut session)?;
+    guest.run("useradd --system toy")?;
+    guest.run("fedi-guest secrets settle toy")?;
+    let path = "/var/lib/fedi/secrets/toy/key";
+    assert_eq!(guest.run(&format!("stat -c '%U %G %a' {path}"))?.trim(), "toy toy 440");
+    assert_eq!(guest.run(&format!("runuser -u toy -- cat {path}"))?, value);
+    let facts = session.ok(FactsRequest::default())?;
+    assert_eq!(facts.secrets[&toy()][&secret.name].state, SecretState::Intact);
+    assert_eq!(guest.run(&format!("journalctl --no-pager | grep -c {value}; true"))?.trim(), "0");
+
+    // A full disk: clear errors, and what was there stays whole.
+    let held = guest.uuid;
+    session.ok(LeaseGrant { app: toy(), epoch: 1, holder: held })?;
+    guest.try_run("dd if=/dev/zero of=/fill bs=1M 2>/dev/null; dd if=/dev/zero of=/fill2 bs=1k 2>/dev/null")?;
+    let larger = Secret { version: 4, value: SecretValue::new(vec![b'x'; 500_000]), ..secret.clone() };
+    let full = session.call(SecretsDeliver { app: toy(), secrets: vec![larger] })?.expect_err("the disk is full");
+    assert_eq!(full.kind, ErrorKind::DiskFull, "{full}");
+    assert!(full.hint.is_some());
+    let facts = session.ok(FactsRequest::default())?;
+    assert_eq!(facts.secrets[&toy()][&secret.name].version, 3);
+    assert_eq!(facts.secrets[&toy()][&secret.name].state, SecretState::Intact);
+    let health = session.ok(HealthRequest::default())?;
+    assert!(health.problems.iter().any(|problem| problem.subject == "/"), "{:?}", health.problems);
+    guest.run("rm /fill /fill2")?;
+    assert!(session.ok(deliver)?.unchanged.len() == 1);
+    Ok(())
+}

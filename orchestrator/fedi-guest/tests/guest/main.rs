@@ -1,0 +1,6 @@
+//! The agent on a real guest: real systemd, real sshd, real restarts.
+
+mod activation;
+mod application;
+mod harness;
+mod systems;
