@@ -6,9 +6,5 @@
     ./contracts
     ./guest
   ]
-  ++ map (app: ../apps + "/${app}") (
-    builtins.filter (app: builtins.pathExists (../apps + "/${app}/default.nix")) (
-      builtins.attrNames (import ./lib/apps.nix)
-    )
-  );
+  ++ map (app: ../apps + "/${app}") (import ./lib/apps.nix);
 }

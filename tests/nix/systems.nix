@@ -48,4 +48,16 @@ in
   mastodon-bucket = with' "mastodon" (
     bucket "mastodon" // smtp // { handleDomain = "example.test"; }
   );
+  peertube-local = deployment "peertube";
+  peertube-bucket = with' "peertube" (
+    bucket "peertube"
+    // smtp
+    // {
+      live.enable = true;
+      webConfiguration = true;
+    }
+  );
+  pixelfed-mysql-local = deployment "pixelfed";
+  pixelfed-mysql-bucket = with' "pixelfed" (bucket "pixelfed" // smtp);
+  pixelfed-postgres-local = with' "pixelfed" { database = "pgsql"; };
 }

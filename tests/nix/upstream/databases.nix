@@ -30,7 +30,15 @@ in
           options = {
             name = mkOption { type = types.str; };
             ensureDBOwnership = option types.bool false;
-            ensureClauses = option (types.attrsOf types.anything) { };
+            ensureClauses = option (types.submodule {
+              freeformType = types.attrsOf (
+                types.oneOf [
+                  types.str
+                  types.int
+                  types.bool
+                ]
+              );
+            }) { };
           };
         }
       )) [ ];

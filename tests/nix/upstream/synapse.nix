@@ -60,7 +60,19 @@ in
     package = option types.package pkgs.matrix-synapse;
     dataDir = option types.str "/var/lib/matrix-synapse";
     plugins = option (types.listOf types.package) [ ];
-    extras = option (types.listOf types.str) [ ];
+    extras = option (types.listOf (
+      types.enum [
+        "cache-memory"
+        "jwt"
+        "oidc"
+        "postgres"
+        "redis"
+        "saml2"
+        "sentry"
+        "systemd"
+        "url-preview"
+      ]
+    )) [ ];
     extraConfigFiles = option (types.listOf types.path) [ ];
     configureRedisLocally = option types.bool false;
     enableRegistrationScript = option types.bool true;
@@ -69,7 +81,7 @@ in
       readOnly = true;
       default = if cfg.workers == { } then "matrix-synapse.service" else "matrix-synapse.target";
     };
-    workers = option (types.attrsOf yaml) { };
+    workers = option (types.attrsOf (types.submodule { freeformType = types.attrsOf yaml; })) { };
     settings = mkOption {
       default = { };
       type = types.submodule {

@@ -38,7 +38,7 @@ in
         types.submodule {
           options = {
             text = option (types.nullOr types.lines) null;
-            source = option (types.nullOr types.path) null;
+            source = required types.path;
             mode = option types.str "symlink";
             user = option types.str "+0";
             group = option types.str "+0";
@@ -131,7 +131,13 @@ in
 
     boot = {
       growPartition = option types.bool false;
-      kernelParams = option (types.listOf types.str) [ ];
+      kernelParams = option (types.listOf (
+        types.strMatching ''([^"[:space:]]|"[^"]*")+''
+        // {
+          description = "string, with spaces inside double quotes";
+          descriptionClass = "noun";
+        }
+      )) [ ];
       initrd.availableKernelModules = option flags { };
       loader.grub.device = option types.str "";
       loader.timeout = option (types.nullOr types.int) 5;
@@ -152,7 +158,13 @@ in
       }
     )) { };
     zramSwap.enable = option types.bool false;
-    time.timeZone = option (types.nullOr types.str) null;
+    time.timeZone = option (types.nullOr (
+      types.strMatching "[^[:space:]]+"
+      // {
+        description = "string without spaces";
+        descriptionClass = "noun";
+      }
+    )) null;
     documentation.enable = option types.bool true;
 
     nix = {
@@ -168,7 +180,7 @@ in
     system = {
       stateVersion = option types.str "26.05";
       preSwitchChecks = option (types.attrsOf types.str) { };
-      build = option (types.lazyAttrsOf types.unspecified) { };
+      build = option (types.submodule { freeformType = types.lazyAttrsOf types.unspecified; }) { };
     };
     security.sudo.enable = option types.bool true;
   };
