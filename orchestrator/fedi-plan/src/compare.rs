@@ -114,5 +114,5 @@ pub(crate) fn lease(wanted: &Lease, found: &Lease) -> Difference {
 
 pub(crate) fn system(wanted: &System, found: &System) -> Difference {
     let same = wanted.toplevel == found.toplevel;
-    difference(if same { Vec::new() } else { vec![format!("{} -> {}", found.toplevel, wanted.toplevel)] })
+    difference(if same { Vec::new() } else { vec![format!("was {}", found.toplevel)] })
 }

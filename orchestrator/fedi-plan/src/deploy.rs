@@ -153,6 +153,10 @@ fn foreign(wanted: &Records, known: &Known) -> Vec<Refusal> {
         .collect()
 }
 
+fn create(wanted: &Resource) -> Step {
+    Step::ensure(title::resource(wanted), wanted.clone(), None)
+}
+
 struct Planner<'a> {
     inputs: &'a DeployInputs<'a>,
     known: &'a Known,
@@ -166,12 +170,12 @@ impl Planner<'_> {
     fn stages(&mut self) {
         let new_guest = self.known.now(&ResourceId::vm(&self.inputs.deployment.name)).is_none();
         self.reserve(new_guest);
-        let (machine_changes, restarts) = self.machine(new_guest);
+        let restarts = self.machine(new_guest);
         self.guest(new_guest, restarts);
         self.names();
-        let runs = self.application(new_guest);
+        let first_system = self.application(new_guest);
         self.tidy();
-        self.verify(new_guest || runs, machine_changes);
+        self.verify(first_system);
     }
 
     /// Addresses and secrets; secrets that are made out of others come after those.
@@ -209,9 +213,9 @@ impl Planner<'_> {
         self.stage("derive", derived);
     }
 
-    /// The image, for a new guest, and the VM. Returns whether the VM changes, and
-    /// whether its guest starts or restarts.
-    fn machine(&mut self, new_guest: bool) -> (bool, bool) {
+    /// The image, for a new guest, and the VM. Returns whether its guest starts or
+    /// restarts.
+    fn machine(&mut self, new_guest: bool) -> bool {
         let image = Resource::Image(self.desired.image.clone());
         if new_guest && self.known.seen(&image.id()).is_none() {
             self.stage("image", vec![Step::ensure(title::resource(&image), image, None)]);
@@ -235,14 +239,14 @@ impl Planner<'_> {
         } else if changes && restarts && !new_guest {
             self.notes.push(format!("`{}` is away while its guest starts", self.inputs.deployment.name));
         }
-        (changes, restarts)
+        restarts
     }
 
     /// The pinned host key, and the wait until the guest answers.
     fn guest(&mut self, new_guest: bool, restarts: bool) {
         let wanted = &self.desired.host_key;
         let pin = if new_guest {
-            Some(self.create(&Resource::HostKey(wanted.clone())))
+            Some(create(&Resource::HostKey(wanted.clone())))
         } else {
             self.step(&Resource::HostKey(wanted.clone()), |found| match found {
                 Resource::HostKey(found) => compare::host_key(wanted, found),
@@ -328,9 +332,9 @@ impl Planner<'_> {
     }
 
     /// The first administrator, and the look whether it is all healthy.
-    fn verify(&mut self, first: bool, _machine_changes: bool) {
+    fn verify(&mut self, first_system: bool) {
         if let Some(admin) = &self.app.admin
-            && (first || !self.inputs.admin_made)
+            && (first_system || !self.inputs.admin_made)
         {
             let guest = self.desired.guest.clone();
             let app = self.inputs.deployment.app().clone();
@@ -369,7 +373,7 @@ impl Planner<'_> {
             return None;
         }
         if new_guest {
-            return Some(self.create(wanted));
+            return Some(create(wanted));
         }
         self.step(wanted, |found| match (wanted, found) {
             (Resource::Delivery(wanted), Resource::Delivery(found)) => compare::delivery(wanted, found),
@@ -381,14 +385,9 @@ impl Planner<'_> {
 
     /// The step that makes `wanted` be, unless it is so already.
     fn step(&self, wanted: &Resource, compare: impl FnOnce(&Resource) -> Difference) -> Option<Step> {
-        let Some(found) = self.known.now(&wanted.id()) else { return Some(self.create(wanted)) };
+        let Some(found) = self.known.now(&wanted.id()) else { return Some(create(wanted)) };
         let changes = compare(found)?;
         Some(Step::ensure(title::resource(wanted), wanted.clone(), Some(found.clone())).with_changes(changes))
-    }
-
-    #[allow(clippy::unused_self)]
-    fn create(&self, wanted: &Resource) -> Step {
-        Step::ensure(title::resource(wanted), wanted.clone(), None)
     }
 
     fn run(&mut self, stage: &str, task: Task) {

@@ -39,6 +39,12 @@ pub fn plan_destroy(inputs: &DestroyInputs<'_>, known: &Known) -> Result<Plan, P
     let lease = known.seen(&id).filter(|_| known.seen(&ResourceId::vm(inputs.deployment)).is_some());
     stage("stop", lease.map(|lease| remove(known, &id, lease)).into_iter().collect());
     let mut notes = Vec::new();
+    if !vm.is_empty() || !secrets.is_empty() {
+        notes.push(format!(
+            "The data and the identity of `{}` are gone for good: without a backup nobody can run it again",
+            inputs.deployment
+        ));
+    }
     if !vm.is_empty() && !known.looked_at(&id) {
         notes.push(format!(
             "The guest of `{}` does not answer; its VM is stopped without a word to the application",

@@ -164,7 +164,7 @@ impl fmt::Display for Refusal {
             }
             Self::NoAddress { host } => write!(f, "Host `{host}` has no addresses to give"),
             Self::AddressesChanged { made, held } => {
-                write!(f, "Its guest was made with {}, but {} is held for it", list(made), list(held))
+                write!(f, "Its guest was made with {}, but it holds {} now", list(made), list(held))
             }
             Self::OtherHost { runs_on, file_under } => {
                 write!(f, "It runs on host `{runs_on}`, but its file lies under `{file_under}`")

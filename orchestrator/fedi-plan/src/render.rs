@@ -4,8 +4,11 @@ use std::fmt::Write;
 
 use fedi_model::plan::{Action, Plan, Sign, Stage, Step, Workflow};
 
-/// The whole plan: a line a step with its sign, what differs below it, notes, and the
-/// count. Ends with a newline.
+/// Where the steps begin, in columns: right of the longest stage title.
+const STEPS: usize = 17;
+
+/// The whole plan: a line a step with its sign and its stage at the left, what differs
+/// below it, notes, and the count. Ends with a newline.
 pub fn plan(plan: &Plan) -> String {
     let mut text = String::new();
     if plan.is_empty() {
@@ -18,7 +21,7 @@ pub fn plan(plan: &Plan) -> String {
         Workflow::Destroy => "Destroy",
         Workflow::RotateSecrets => "Rotate secrets of",
     };
-    let _ = writeln!(text, "{verb} `{}` on host `{}`", plan.deployment, plan.host);
+    let _ = writeln!(text, "{verb} `{}` on host `{}`\n", plan.deployment, plan.host);
     for stage in &plan.stages {
         render_stage(&mut text, stage);
     }
@@ -56,15 +59,16 @@ pub fn step(step: &Step) -> String {
 
 fn render_stage(text: &mut String, stage: &Stage) {
     if let [Step { action: Action::Pivot { reason }, .. }] = stage.steps.as_slice() {
-        let _ = writeln!(text, "\n  -- {reason}");
+        let _ = writeln!(text, "  -- {reason}");
         return;
     }
-    let _ = writeln!(text, "\n  {}", stage.title);
+    let mut title = stage.title.as_str();
     for it in &stage.steps {
-        let _ = writeln!(text, "    {}", step(it));
+        let _ = writeln!(text, "  {title:<width$}{}", step(it), width = STEPS - 2);
         for change in &it.changes {
-            let _ = writeln!(text, "        {change}");
+            let _ = writeln!(text, "{:STEPS$}    {change}", "");
         }
+        title = "";
     }
 }
 
