@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -63,9 +63,9 @@ impl Sandbox {
     pub fn up(&self, report: &dyn Fn(Event)) -> Result<()> {
         let _lock = self.lock()?;
         self.layout.create()?;
-        let root = self.step(report, "Finding the guest root", || self.guest_root())?;
+        let root = self.step(report, "Preparing the guest root", || self.built(&self.options.recipes.join("guest-root/build")))?;
         self.step(report, "Writing the guest image", || self.image(&root))?;
-        self.step(report, "Linking the systems", || self.systems())?;
+        self.step(report, "Preparing the systems", || self.systems())?;
         self.step(report, "Creating the network namespace", || {
             self.etc()?;
             self.namespace.ensure()
@@ -183,21 +183,6 @@ impl Sandbox {
         Ok(file)
     }
 
-    /// Builds the guest root where it is missing.
-    fn guest_root(&self) -> Result<std::path::PathBuf> {
-        let build = self.options.recipes.join("guest-root/build");
-        let out = Command::new(&build)
-            .env("FEDI_CACHE_DIR", &self.options.cache)
-            .output()
-            .map_err(SandboxError::io(format!("run `{}`", build.display())))?;
-        let path = String::from_utf8_lossy(&out.stdout).trim().to_owned();
-        if out.status.success() && Path::new(&path).is_dir() {
-            return Ok(path.into());
-        }
-        let output = tail(&String::from_utf8_lossy(&out.stderr), 5);
-        Err(SandboxError::Command { what: "build the guest root".to_owned(), output })
-    }
-
     fn image(&self, root: &Path) -> Result<()> {
         let image = self.layout.image();
         if let Some(folder) = image.parent() {
@@ -206,30 +191,39 @@ impl Sandbox {
         nspawn::write_image(&image, root, IMAGE_BYTES)
     }
 
-    /// Links every prebuilt system of the cache that the recipes ask for, as `systems/<app>`.
+    /// Builds the prebuilt systems where they are missing and links each as `systems/<app>`.
     fn systems(&self) -> Result<()> {
         let folder = self.layout.systems();
         private_folder(&folder)?;
         let recipes = self.options.recipes.join("systems");
-        let Ok(entries) = fs::read_dir(&recipes) else { return Ok(()) };
+        let entries = fs::read_dir(&recipes).map_err(SandboxError::io(format!("read `{}`", recipes.display())))?;
         for entry in entries.flatten().filter(|entry| entry.path().join("build").is_file()) {
-            let build = entry.path().join("build");
-            let out = Command::new(&build)
-                .arg("--path")
-                .env("FEDI_CACHE_DIR", &self.options.cache)
-                .output()
-                .map_err(SandboxError::io(format!("run `{}`", build.display())))?;
-            let target = String::from_utf8_lossy(&out.stdout).trim().to_owned();
+            let target = self.built(&entry.path().join("build"))?;
             let link = folder.join(entry.file_name());
-            let new = folder.join(".new");
-            if Path::new(&target).is_dir() && fs::read_link(&link).ok().as_deref() != Some(Path::new(&target)) {
-                let _ = fs::remove_file(&new);
-                std::os::unix::fs::symlink(&target, &new)
-                    .and_then(|()| fs::rename(&new, &link))
-                    .map_err(SandboxError::io(format!("link `{}`", link.display())))?;
+            if fs::read_link(&link).ok().as_deref() == Some(&target) {
+                continue;
             }
+            let new = folder.join(".new");
+            let _ = fs::remove_file(&new);
+            std::os::unix::fs::symlink(&target, &new)
+                .and_then(|()| fs::rename(&new, &link))
+                .map_err(SandboxError::io(format!("link `{}`", link.display())))?;
         }
         Ok(())
+    }
+
+    /// Runs a recipe, which builds what is missing and prints where it is.
+    fn built(&self, recipe: &Path) -> Result<PathBuf> {
+        let out = Command::new(recipe)
+            .env("FEDI_CACHE_DIR", &self.options.cache)
+            .output()
+            .map_err(SandboxError::io(format!("run `{}`", recipe.display())))?;
+        let path = PathBuf::from(String::from_utf8_lossy(&out.stdout).trim());
+        if out.status.success() && path.is_dir() {
+            return Ok(path);
+        }
+        let output = tail(&String::from_utf8_lossy(&out.stderr), 5);
+        Err(SandboxError::Command { what: format!("run `{}`", recipe.display()), output })
     }
 
     /// The name resolution of everything in the sandbox: PowerDNS and nothing else.
