@@ -48,6 +48,9 @@ pub enum StoreError {
         /// What is wrong: `event 7 of run 3 does not match its checksum`.
         what: String,
     },
+    /// The run's events do not follow each other.
+    #[error("The journal does not agree with itself")]
+    Refused(#[from] fedi_model::run::Refused),
     /// Written by a newer fedi.
     #[error("The state database `{place}` has version {found}; this fedi knows version {known}")]
     Newer {
@@ -105,6 +108,9 @@ impl StoreError {
             Self::Newer { .. } => Some("Use the newer fedi that wrote it".to_owned()),
             Self::Foreign { .. } => Some("Give fedi a file of its own".to_owned()),
             Self::Exposed { folder } => Some(format!("Run `chmod 700 {folder}`")),
+            Self::Refused(_) => {
+                Some("Nothing was changed; please report it with a copy of the state database".to_owned())
+            }
             Self::Sequence { .. } | Self::Unavailable { .. } => None,
         }
     }

@@ -1,0 +1,72 @@
+//! The way back.
+
+use fedi_model::event::Event;
+use fedi_model::plan::{Step, StepId};
+use fedi_model::run::{Failure, RunEvent, Undo};
+
+use super::context::Context;
+use super::{Cut, Executor, Next, guarded};
+use crate::drivers::DriverError;
+
+impl Executor<'_> {
+    /// Takes back what was begun, the last step first. Returns when all is taken back
+    /// or the run is paused.
+    pub(crate) async fn backward(&self) -> Result<(), Cut> {
+        let steps = self.journal.state().to_undo();
+        for id in steps {
+            if self.stop.is_requested() {
+                return self.journal.append(RunEvent::Paused { reason: "Interrupted".to_owned() }).await;
+            }
+            if let Err(failure) = self.take_back(&id).await? {
+                return self.journal.append(RunEvent::Paused { reason: failure.message }).await;
+            }
+        }
+        self.journal.append(RunEvent::Unwound).await
+    }
+
+    /// Takes a step back, with tries.
+    async fn take_back(&self, id: &StepId) -> Result<Result<(), Failure>, Cut> {
+        let (step, undo) = {
+            let state = self.journal.state();
+            (state.plan.step(id).cloned(), state.undo(id))
+        };
+        let Some(step) = step.filter(|_| undo != Undo::Nothing) else {
+            self.journal.append(RunEvent::Undone { step: id.clone() }).await?;
+            return Ok(Ok(()));
+        };
+        self.journal.tell(Event::StepUndoing { step: id.clone(), title: step.title.clone() });
+        let _turn = self.turn(&step).await;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let Err(error) = self.undo_effect(&step, &undo).await else {
+                self.journal.append(RunEvent::Undone { step: id.clone() }).await?;
+                self.journal.tell(Event::StepUndone { step: id.clone() });
+                return Ok(Ok(()));
+            };
+            let failed = RunEvent::UndoFailed { step: id.clone(), failure: error.clone().into() };
+            self.journal.append(failed).await?;
+            if let Next::GiveUp(failure) = self.after_failure(&step, tries, error).await {
+                self.journal.tell(Event::StepUndoFailed { step: id.clone(), failure: failure.clone() });
+                return Ok(Err(failure));
+            }
+        }
+    }
+
+    async fn undo_effect(&self, step: &Step, undo: &Undo) -> Result<(), DriverError> {
+        let context = Context::new(step, self.journal, &self.stop);
+        match undo {
+            Undo::Nothing => Ok(()),
+            Undo::Remove(resource) => guarded(step, self.world.remove(resource, &context)).await,
+            Undo::Restore(before) => {
+                // Looked at first: what still is as it was must not be touched, least of
+                // all where it is somebody else's and that is why the step failed.
+                let now = guarded(step, self.world.observe(before)).await?;
+                if now.as_ref() != Some(before) {
+                    guarded(step, self.world.ensure(before, &context)).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
