@@ -60,4 +60,27 @@ in
   pixelfed-mysql-local = deployment "pixelfed";
   pixelfed-mysql-bucket = with' "pixelfed" (bucket "pixelfed" // smtp);
   pixelfed-postgres-local = with' "pixelfed" { database = "pgsql"; };
+  garage-buckets = with' "garage" {
+    buckets = {
+      mastodon-media = {
+        keys = [ "mastodon" ];
+        website = true;
+      };
+      peertube-media = {
+        keys = [
+          "peertube"
+          "backup"
+        ];
+        website = true;
+        aliases = [ "videos.garage.example.test" ];
+        quotaGib = 500;
+      };
+      restic.keys = [ "backup" ];
+    };
+  };
+  garage-directories = with' "garage" {
+    carry = "directories";
+    databaseEngine = "lmdb";
+    buckets.restic.keys = [ "backup" ];
+  };
 }
