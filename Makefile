@@ -1,0 +1,33 @@
+# The commands of this repository. Each sets up what it needs (Debian 12, as root).
+
+.PHONY: help setup demo test check bench clean-cache
+MAKEFLAGS += --no-print-directory
+export PATH := $(PATH):$(HOME)/.cargo/bin
+CARGO = cargo
+MANIFEST = --manifest-path orchestrator/Cargo.toml
+
+help:
+	@echo "make setup   Debian packages, Rust build, guest root; once, then seconds"
+	@echo "make demo    the whole story in the sandbox: deploy, interrupt, resume, destroy"
+	@echo "make test    every test"
+	@echo "make check   the fast part: formatting, lints, unit tests, drift of generated files"
+	@echo "make bench   figures as a table and in target/bench.json"
+
+setup:
+	@tests/setup/setup
+
+demo: setup
+	@tests/sandbox/demo
+
+test: setup
+	@tests/run
+
+check:
+	@tests/setup/setup --check
+	@tests/check
+
+bench: setup
+	@$(CARGO) run --quiet --locked --release $(MANIFEST) -p fedi-bench
+
+clean-cache:
+	@tests/setup/clean-cache
