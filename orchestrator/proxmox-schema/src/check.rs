@@ -14,8 +14,7 @@ use crate::words::Words;
 /// Error texts by parameter, as in the `errors` map of a 400 answer.
 pub type Errors = BTreeMap<String, String>;
 
-const UNKNOWN: &str =
-    "property is not defined in schema and the schema does not allow additional properties";
+const UNKNOWN: &str = "property is not defined in schema and the schema does not allow additional properties";
 const MISSING: &str = "property is missing and it is not optional";
 
 /// A value as Perl sees it: numbers are text.
@@ -72,10 +71,7 @@ impl Given<'_> {
 /// Two errors of one parameter are joined by a backslash and an `n`, as Proxmox does.
 fn add(errors: &mut Errors, path: &str, error: impl Into<String>) {
     let error = error.into();
-    errors
-        .entry(path.to_owned())
-        .and_modify(|first| *first = format!("{first}\\n{error}"))
-        .or_insert(error);
+    errors.entry(path.to_owned()).and_modify(|first| *first = format!("{first}\\n{error}")).or_insert(error);
 }
 
 /// Checks all values of an object, or of a property string (`path` is then the parameter's name).
@@ -89,20 +85,10 @@ pub(crate) fn object(
     errors: &mut Errors,
 ) {
     let below = |key: &str| {
-        if path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{path}.{key}")
-        }
+        if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
     };
     for (key, parameter) in schema {
-        property(
-            &below(key),
-            parameter,
-            values.get(key).unwrap_or(&Given::Null),
-            words,
-            errors,
-        );
+        property(&below(key), parameter, values.get(key).unwrap_or(&Given::Null), words, errors);
     }
     for key in values.keys() {
         match schema.get(key) {
@@ -126,13 +112,7 @@ pub(crate) fn object(
     }
 }
 
-fn property(
-    path: &str,
-    parameter: &Parameter,
-    value: &Given<'_>,
-    words: &Words,
-    errors: &mut Errors,
-) {
+fn property(path: &str, parameter: &Parameter, value: &Given<'_>, words: &Words, errors: &mut Errors) {
     if parameter.alias.is_some() {
         return;
     }
@@ -159,22 +139,14 @@ fn structured(path: &str, parameter: &Parameter, value: &Given<'_>, errors: &mut
         (Kind::List, Given::Array(items)) => {
             for (index, item) in items.iter().enumerate() {
                 if let Some(reference) = Given::from(item).reference() {
-                    add(
-                        errors,
-                        &format!("{path}[{index}]"),
-                        format!("type check ('string') failed - got {reference}"),
-                    );
+                    add(errors, &format!("{path}[{index}]"), format!("type check ('string') failed - got {reference}"));
                 }
             }
         }
         (Kind::List, _) => add(errors, path, format!("type check ('{kind}') failed")),
         (_, other) => {
             let reference = other.reference().unwrap_or_default();
-            add(
-                errors,
-                path,
-                format!("type check ('{kind}') failed - got {reference}"),
-            );
+            add(errors, path, format!("type check ('{kind}') failed - got {reference}"));
         }
     }
 }
@@ -184,9 +156,7 @@ fn number(text: &str) -> Option<f64> {
     let body = text.strip_suffix('\n').unwrap_or(text);
     let digits = body.strip_prefix(['+', '-']).unwrap_or(body);
     let sound = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
-        && digits
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
+        && digits.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
     if sound { body.parse().ok() } else { None }
 }
 
@@ -206,10 +176,7 @@ fn plain(path: &str, parameter: &Parameter, text: &str, words: &Words) -> Result
         Kind::List => return Err("type check ('array') failed".to_owned()),
     };
     if !typed {
-        return Err(format!(
-            "type check ('{}') failed - got '{text}'",
-            kind.as_str()
-        ));
+        return Err(format!("type check ('{}') failed - got '{text}'", kind.as_str()));
     }
     match &parameter.format {
         Some(Format::Named(name)) => format::check(name, text, words),
@@ -217,11 +184,7 @@ fn plain(path: &str, parameter: &Parameter, text: &str, words: &Words) -> Result
         None => Ok(()),
     }
     .map_err(|error| format!("invalid format - {error}"))?;
-    if parameter
-        .pattern
-        .as_ref()
-        .is_some_and(|pattern| !pattern.is_match(text))
-    {
+    if parameter.pattern.as_ref().is_some_and(|pattern| !pattern.is_match(text)) {
         return Err("value does not match the regex pattern".to_owned());
     }
     let length = text.chars().count();
@@ -241,9 +204,7 @@ fn plain(path: &str, parameter: &Parameter, text: &str, words: &Words) -> Result
     }
     if !parameter.choices.is_empty() && !parameter.choices.iter().any(|choice| choice == text) {
         let choices = parameter.choices.join(", ");
-        return Err(format!(
-            "value '{text}' does not have a value in the enumeration '{choices}'"
-        ));
+        return Err(format!("value '{text}' does not have a value in the enumeration '{choices}'"));
     }
     Ok(())
 }

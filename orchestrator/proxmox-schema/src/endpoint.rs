@@ -93,10 +93,7 @@ impl FromStr for Returns {
 
 /// One endpoint as one release has it.
 #[derive(Debug)]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "they are Proxmox's own flags"
-)]
+#[allow(clippy::struct_excessive_bools, reason = "they are Proxmox's own flags")]
 pub struct Endpoint {
     pub version: PveVersion,
     pub method: Method,
@@ -132,10 +129,7 @@ impl Endpoint {
     /// The `errors` map that Proxmox answers with status 400, text for text.
     pub fn validate(&self, parameters: &Map<String, Value>) -> Result<Normalised, Errors> {
         let joined = self.join_lists(parameters);
-        let values = joined
-            .iter()
-            .map(|(key, value)| (key.clone(), Given::from(value)))
-            .collect();
+        let values = joined.iter().map(|(key, value)| (key.clone(), Given::from(value))).collect();
         let mut errors = Errors::new();
         check::object(
             "",
@@ -146,11 +140,7 @@ impl Endpoint {
             &self.words,
             &mut errors,
         );
-        if errors.is_empty() {
-            Ok(Normalised::new(&values))
-        } else {
-            Err(errors)
-        }
+        if errors.is_empty() { Ok(Normalised::new(&values)) } else { Err(errors) }
     }
 
     /// JSON arrays for `-list` strings, and single values for lists, are taken too.
@@ -168,21 +158,12 @@ impl Endpoint {
                 (_, Value::String(text)) if parameter.kind == Kind::List && !text.is_empty() => {
                     Some(Value::Array(vec![value.clone()]))
                 }
-                (_, Value::Number(_)) if parameter.kind == Kind::List => {
-                    Some(Value::Array(vec![value.clone()]))
-                }
+                (_, Value::Number(_)) if parameter.kind == Kind::List => Some(Value::Array(vec![value.clone()])),
                 _ => None,
             }
         };
         let pairs = parameters.iter();
-        pairs
-            .map(|(key, value)| {
-                (
-                    key.clone(),
-                    convert(key, value).unwrap_or_else(|| value.clone()),
-                )
-            })
-            .collect()
+        pairs.map(|(key, value)| (key.clone(), convert(key, value).unwrap_or_else(|| value.clone()))).collect()
     }
 
     /// The numbered options that a name could belong to, as `scsi[0..30]`; for messages.

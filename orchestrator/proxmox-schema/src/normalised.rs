@@ -19,19 +19,13 @@ impl Normalised {
         for (key, value) in values {
             match value {
                 Given::Text(text) => {
-                    normalised
-                        .texts
-                        .insert(key.clone(), text.clone().into_owned());
+                    normalised.texts.insert(key.clone(), text.clone().into_owned());
                 }
                 Given::Boolean(value) => {
-                    normalised
-                        .texts
-                        .insert(key.clone(), if *value { "1" } else { "0" }.to_owned());
+                    normalised.texts.insert(key.clone(), if *value { "1" } else { "0" }.to_owned());
                 }
                 Given::Array(items) => {
-                    normalised
-                        .lists
-                        .insert(key.clone(), items.iter().filter_map(item_text).collect());
+                    normalised.lists.insert(key.clone(), items.iter().filter_map(item_text).collect());
                 }
                 Given::Null | Given::Object => {}
             }
@@ -65,9 +59,7 @@ impl Normalised {
 
     /// All text parameters, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.texts
-            .iter()
-            .map(|(name, text)| (name.as_str(), text.as_str()))
+        self.texts.iter().map(|(name, text)| (name.as_str(), text.as_str()))
     }
 }
 

@@ -42,10 +42,7 @@ impl Pattern {
     /// Perl's `m/^SOURCE$/`: `$` also stands before a last line break, and alternatives are not grouped.
     pub(crate) fn new(source: &str) -> Result<Self, Box<regex::Error>> {
         let regex = Regex::new(&format!("^{source}\n?$"))?;
-        Ok(Self {
-            source: source.to_owned(),
-            regex,
-        })
+        Ok(Self { source: source.to_owned(), regex })
     }
 
     pub fn is_match(&self, value: &str) -> bool {
@@ -59,10 +56,7 @@ pub enum Format {
     /// A named check, see [`crate::format`].
     Named(String),
     /// A property string. `name` is set where Proxmox registers it under one.
-    Properties {
-        name: Option<String>,
-        format: Arc<PropertyFormat>,
-    },
+    Properties { name: Option<String>, format: Arc<PropertyFormat> },
 }
 
 /// Another name of a key in a property string.

@@ -14,19 +14,11 @@ pub(crate) struct PathTemplate(Vec<Segment>);
 
 impl PathTemplate {
     pub(crate) fn new(path: &str) -> Self {
-        let segment = |text: &str| match text
-            .strip_prefix('{')
-            .and_then(|text| text.strip_suffix('}'))
-        {
+        let segment = |text: &str| match text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
             Some(name) => Segment::Placeholder(name.to_owned()),
             None => Segment::Literal(text.to_owned()),
         };
-        Self(
-            path.split('/')
-                .filter(|text| !text.is_empty())
-                .map(segment)
-                .collect(),
-        )
+        Self(path.split('/').filter(|text| !text.is_empty()).map(segment).collect())
     }
 
     pub(crate) fn placeholders(&self) -> impl Iterator<Item = &str> {
@@ -44,13 +36,9 @@ impl PathTemplate {
             if rest.is_empty() {
                 return None;
             }
-            let takes_all = index + 1 == self.0.len()
-                && matches!(segment, Segment::Placeholder(name) if name == "volume");
-            let (head, tail) = if takes_all {
-                (rest, "")
-            } else {
-                rest.split_once('/').unwrap_or((rest, ""))
-            };
+            let takes_all =
+                index + 1 == self.0.len() && matches!(segment, Segment::Placeholder(name) if name == "volume");
+            let (head, tail) = if takes_all { (rest, "") } else { rest.split_once('/').unwrap_or((rest, "")) };
             match segment {
                 Segment::Literal(text) if text == head => {}
                 Segment::Literal(_) => return None,
@@ -65,10 +53,7 @@ impl PathTemplate {
 
     /// Literal segments win over placeholders where two templates fit.
     pub(crate) fn literals(&self) -> usize {
-        self.0
-            .iter()
-            .filter(|segment| matches!(segment, Segment::Literal(_)))
-            .count()
+        self.0.iter().filter(|segment| matches!(segment, Segment::Literal(_))).count()
     }
 }
 
@@ -89,9 +74,7 @@ mod tests {
     #[test]
     fn a_volume_takes_the_rest() {
         let template = PathTemplate::new("/nodes/{node}/storage/{storage}/content/{volume}");
-        let values = template
-            .matches("/nodes/pve/storage/local/content/local:import/x.qcow2")
-            .unwrap();
+        let values = template.matches("/nodes/pve/storage/local/content/local:import/x.qcow2").unwrap();
         assert_eq!(values["volume"], "local:import/x.qcow2");
     }
 }

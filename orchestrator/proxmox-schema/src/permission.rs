@@ -46,10 +46,7 @@ impl Allow {
             "root" => Ok(Self::Root),
             _ => {
                 let spaced = text.replace('(', " ( ").replace(')', " ) ");
-                let mut words = Words {
-                    words: spaced.split_whitespace().collect(),
-                    next: 0,
-                };
+                let mut words = Words { words: spaced.split_whitespace().collect(), next: 0 };
                 let check = words.alternatives()?;
                 match words.peek() {
                     None => Ok(Self::Check(check)),
@@ -84,11 +81,7 @@ impl<'a> Words<'a> {
 
     fn expect(&mut self, word: &str) -> Result<(), String> {
         let found = self.take()?;
-        if found == word {
-            Ok(())
-        } else {
-            Err(format!("`{word}` expected, not `{found}`"))
-        }
+        if found == word { Ok(()) } else { Err(format!("`{word}` expected, not `{found}`")) }
     }
 
     fn alternatives(&mut self) -> Result<Check, String> {
@@ -117,40 +110,23 @@ impl<'a> Words<'a> {
             "is-self" => Ok(Check::IsSelf),
             "acl-modify" => {
                 self.expect("on")?;
-                Ok(Check::ModifyAcl {
-                    path: self.take()?.to_owned(),
-                })
+                Ok(Check::ModifyAcl { path: self.take()?.to_owned() })
             }
-            "user-group" => Ok(Check::UserGroup(
-                self.take()?.split('&').map(str::to_owned).collect(),
-            )),
+            "user-group" => Ok(Check::UserGroup(self.take()?.split('&').map(str::to_owned).collect())),
             privileges => {
                 let any = privileges.contains('|');
                 let privileges = privileges.split(['|', '&']).map(str::to_owned).collect();
                 self.expect("on")?;
                 let path = self.take()?.to_owned();
-                let if_given = if self.take_if("if") {
-                    Some(self.take()?.to_owned())
-                } else {
-                    None
-                };
-                Ok(Check::Privileges {
-                    path,
-                    privileges,
-                    any,
-                    if_given,
-                })
+                let if_given = if self.take_if("if") { Some(self.take()?.to_owned()) } else { None };
+                Ok(Check::Privileges { path, privileges, any, if_given })
             }
         }
     }
 }
 
 fn single_or(mut checks: Vec<Check>, many: fn(Vec<Check>) -> Check) -> Check {
-    if checks.len() == 1 {
-        checks.remove(0)
-    } else {
-        many(checks)
-    }
+    if checks.len() == 1 { checks.remove(0) } else { many(checks) }
 }
 
 impl fmt::Display for Check {
@@ -171,17 +147,10 @@ impl fmt::Display for Check {
         match self {
             Self::And(checks) => joined(f, checks, "and"),
             Self::Or(checks) => joined(f, checks, "or"),
-            Self::Privileges {
-                path,
-                privileges,
-                any,
-                if_given,
-            } => {
+            Self::Privileges { path, privileges, any, if_given } => {
                 let names = privileges.join(if *any { "|" } else { "&" });
                 write!(f, "{names} on {path}")?;
-                if_given
-                    .as_ref()
-                    .map_or(Ok(()), |given| write!(f, " if {given}"))
+                if_given.as_ref().map_or(Ok(()), |given| write!(f, " if {given}"))
             }
             Self::ModifyAcl { path } => write!(f, "acl-modify on {path}"),
             Self::IsSelf => f.write_str("is-self"),
@@ -203,22 +172,14 @@ mod tests {
             "is-self or user-group User.Modify",
             "acl-modify on {path}",
         ] {
-            let Allow::Check(check) = Allow::parse(text).unwrap() else {
-                panic!("{text} is a check")
-            };
+            let Allow::Check(check) = Allow::parse(text).unwrap() else { panic!("{text} is a check") };
             assert_eq!(check.to_string(), text);
         }
     }
 
     #[test]
     fn what_is_not_the_language_is_refused() {
-        for text in [
-            "",
-            "VM.Audit",
-            "VM.Audit on",
-            "(VM.Audit on /",
-            "VM.Audit on / VM.Audit on /",
-        ] {
+        for text in ["", "VM.Audit", "VM.Audit on", "(VM.Audit on /", "VM.Audit on / VM.Audit on /"] {
             assert!(Allow::parse(text).is_err(), "{text}");
         }
     }

@@ -36,10 +36,7 @@ impl PropertyString {
 
     /// Starts with the value of the default key.
     pub fn bare(value: impl fmt::Display) -> Self {
-        Self {
-            bare: Some(value.to_string()),
-            pairs: Vec::new(),
-        }
+        Self { bare: Some(value.to_string()), pairs: Vec::new() }
     }
 
     /// Sets a key; one that is there already keeps its place.
@@ -63,10 +60,7 @@ impl PropertyString {
     }
 
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.pairs
-            .iter()
-            .find(|(known, _)| known == key)
-            .map(|(_, value)| value.as_str())
+        self.pairs.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
     /// A boolean key, in any of the words that Proxmox takes.
@@ -79,9 +73,7 @@ impl PropertyString {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.pairs
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
+        self.pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
 
@@ -132,9 +124,7 @@ mod tests {
 
     #[test]
     fn a_network_device_is_read() {
-        let net: PropertyString = "virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1"
-            .parse()
-            .unwrap();
+        let net: PropertyString = "virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1".parse().unwrap();
         assert_eq!(net.get("virtio"), Some("BC:24:11:00:00:01"));
         assert_eq!(net.flag("firewall"), Some(true));
         assert_eq!(net.value(), None);

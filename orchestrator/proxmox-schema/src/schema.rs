@@ -74,10 +74,7 @@ impl Schema {
             LazyLock::new(|| Schema::read(PveVersion::KNOWN[3])),
         ];
         let known = version.nearest_known();
-        let index = PveVersion::KNOWN
-            .iter()
-            .position(|other| *other == known)
-            .unwrap_or(0);
+        let index = PveVersion::KNOWN.iter().position(|other| *other == known).unwrap_or(0);
         &SCHEMAS[index]
     }
 
@@ -97,24 +94,16 @@ impl Schema {
 
     /// The endpoint for a path below `/api2/json`, percent-decoded; `None` is Proxmox's 501.
     pub fn find(&'static self, method: Method, path: &str) -> Option<Match> {
-        let fitting = self
-            .endpoints
-            .iter()
-            .filter(|endpoint| endpoint.method == method);
+        let fitting = self.endpoints.iter().filter(|endpoint| endpoint.method == method);
         fitting
             .filter_map(|endpoint| Some((endpoint, endpoint.template.matches(path)?)))
             .max_by_key(|(endpoint, _)| endpoint.template.literals())
-            .map(|(endpoint, path_params)| Match {
-                endpoint,
-                path_params,
-            })
+            .map(|(endpoint, path_params)| Match { endpoint, path_params })
     }
 
     /// The endpoint with exactly this path, placeholders included.
     pub fn endpoint(&self, method: Method, template: &str) -> Option<&Endpoint> {
-        self.endpoints
-            .iter()
-            .find(|endpoint| endpoint.method == method && endpoint.path == template)
+        self.endpoints.iter().find(|endpoint| endpoint.method == method && endpoint.path == template)
     }
 }
 
@@ -131,22 +120,9 @@ mod tests {
             assert_eq!(schema.version(), version);
             assert!(schema.endpoints().count() > 90, "{version}");
             for endpoint in schema.endpoints() {
-                let same = |other: &&Endpoint| {
-                    other.method == endpoint.method && other.path == endpoint.path
-                };
-                assert_eq!(
-                    schema.endpoints().filter(same).count(),
-                    1,
-                    "{} {}",
-                    endpoint.method,
-                    endpoint.path
-                );
-                assert!(
-                    !endpoint.name.is_empty(),
-                    "{} {}",
-                    endpoint.method,
-                    endpoint.path
-                );
+                let same = |other: &&Endpoint| other.method == endpoint.method && other.path == endpoint.path;
+                assert_eq!(schema.endpoints().filter(same).count(), 1, "{} {}", endpoint.method, endpoint.path);
+                assert!(!endpoint.name.is_empty(), "{} {}", endpoint.method, endpoint.path);
             }
         }
     }
@@ -154,9 +130,7 @@ mod tests {
     #[test]
     fn a_path_finds_its_endpoint_and_placeholders() {
         let schema = Schema::for_version(PveVersion::new(9, 2));
-        let found = schema
-            .find(Method::Get, "/nodes/pve/qemu/100/config")
-            .unwrap();
+        let found = schema.find(Method::Get, "/nodes/pve/qemu/100/config").unwrap();
         assert_eq!(found.endpoint.name, "vm_config");
         assert_eq!(found.path_params["vmid"], "100");
         assert!(schema.find(Method::Post, "/version").is_none());
@@ -165,36 +139,17 @@ mod tests {
     #[test]
     fn a_parameter_of_the_path_cannot_be_given_twice() {
         let schema = Schema::for_version(PveVersion::FLOOR);
-        let found = schema
-            .find(Method::Put, "/nodes/pve/qemu/100/config")
-            .unwrap();
-        let body = |vmid: Value| {
-            json!({"vmid": vmid, "foo": 1})
-                .as_object()
-                .cloned()
-                .unwrap()
-        };
+        let found = schema.find(Method::Put, "/nodes/pve/qemu/100/config").unwrap();
+        let body = |vmid: Value| json!({"vmid": vmid, "foo": 1}).as_object().cloned().unwrap();
         assert_eq!(found.merge(body(json!(101))).unwrap_err().len(), 1);
         assert!(found.merge(body(json!(100))).is_ok());
     }
 
     #[test]
     fn differences_between_releases_are_kept() {
-        let create = |version| {
-            Schema::for_version(version)
-                .endpoint(Method::Post, "/nodes/{node}/qemu")
-                .unwrap()
-        };
-        assert!(
-            !create(PveVersion::FLOOR)
-                .parameters
-                .contains_key("ha-managed")
-        );
-        assert!(
-            create(PveVersion::new(9, 1))
-                .parameters
-                .contains_key("ha-managed")
-        );
+        let create = |version| Schema::for_version(version).endpoint(Method::Post, "/nodes/{node}/qemu").unwrap();
+        assert!(!create(PveVersion::FLOOR).parameters.contains_key("ha-managed"));
+        assert!(create(PveVersion::new(9, 1)).parameters.contains_key("ha-managed"));
         assert!(create(PveVersion::FLOOR).parameters.contains_key("scsi30"));
         assert!(!create(PveVersion::FLOOR).parameters.contains_key("scsi31"));
     }

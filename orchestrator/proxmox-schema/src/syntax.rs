@@ -9,9 +9,7 @@ pub(crate) fn is_node_name(text: &str) -> bool {
 
 pub(crate) fn is_dns_label(text: &str) -> bool {
     !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         && !text.starts_with('-')
         && !text.ends_with('-')
 }
@@ -37,18 +35,11 @@ pub(crate) fn is_cidr(text: &str, is_address: fn(&str) -> bool, longest: u32) ->
         return false;
     };
     let digits = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
-    digits
-        && is_address(address)
-        && length
-            .parse()
-            .is_ok_and(|length: u32| (8..=longest).contains(&length))
+    digits && is_address(address) && length.parse().is_ok_and(|length: u32| (8..=longest).contains(&length))
 }
 
 pub(crate) fn is_word_of(text: &str, extra: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || extra.as_bytes().contains(&byte))
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || extra.as_bytes().contains(&byte))
 }
 
 /// A letter, then letters, digits and `extra`, ending in a letter or digit; at least two characters.
@@ -60,46 +51,35 @@ pub(crate) fn is_id(text: &str, extra: &str) -> bool {
 }
 
 pub(crate) fn is_realm(text: &str) -> bool {
-    text.len() >= 2
-        && text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && is_word_of(text, ".-_")
+    text.len() >= 2 && text.starts_with(|c: char| c.is_ascii_alphabetic()) && is_word_of(text, ".-_")
 }
 
 pub(crate) fn is_user(text: &str) -> bool {
     text.rsplit_once('@').is_some_and(|(user, realm)| {
-        !user.is_empty()
-            && !user.contains([':', '/'])
-            && !user.contains(char::is_whitespace)
-            && is_realm(realm)
+        !user.is_empty() && !user.contains([':', '/']) && !user.contains(char::is_whitespace) && is_realm(realm)
     })
 }
 
 pub(crate) fn is_token(text: &str) -> bool {
-    text.rsplit_once('!')
-        .is_some_and(|(user, token)| is_user(user) && is_realm(token))
+    text.rsplit_once('!').is_some_and(|(user, token)| is_user(user) && is_realm(token))
 }
 
 pub(crate) fn is_mac(text: &str) -> bool {
     let mut bytes = text.split(':');
     let hex = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let unicast =
-        |part: &str| hex(part) && u8::from_str_radix(part, 16).is_ok_and(|byte| byte & 1 == 0);
+    let unicast = |part: &str| hex(part) && u8::from_str_radix(part, 16).is_ok_and(|byte| byte & 1 == 0);
     bytes.next().is_some_and(unicast) && bytes.clone().count() == 5 && bytes.all(hex)
 }
 
 pub(crate) fn is_volume_id(text: &str) -> bool {
-    text.split_once(':').is_some_and(|(storage, volume)| {
-        is_id(storage, "-_.") && !volume.is_empty() && !volume.contains('\n')
-    })
+    text.split_once(':')
+        .is_some_and(|(storage, volume)| is_id(storage, "-_.") && !volume.is_empty() && !volume.contains('\n'))
 }
 
 /// `prefix` and a number up to `last`, without leading zeros.
 pub(crate) fn is_numbered(text: &str, prefix: &str, last: u16) -> bool {
-    text.strip_prefix(prefix).is_some_and(|number| {
-        number
-            .parse::<u16>()
-            .is_ok_and(|parsed| parsed <= last && parsed.to_string() == number)
-    })
+    text.strip_prefix(prefix)
+        .is_some_and(|number| number.parse::<u16>().is_ok_and(|parsed| parsed <= last && parsed.to_string() == number))
 }
 
 pub(crate) fn is_drive(text: &str) -> bool {
@@ -114,9 +94,7 @@ pub(crate) fn is_bootable_drive(text: &str) -> bool {
 
 pub(crate) fn is_boot_device(text: &str) -> bool {
     is_bootable_drive(text)
-        || [("net", 31), ("usb", 13), ("hostpci", 15)]
-            .iter()
-            .any(|(prefix, last)| is_numbered(text, prefix, *last))
+        || [("net", 31), ("usb", 13), ("hostpci", 15)].iter().any(|(prefix, last)| is_numbered(text, prefix, *last))
 }
 
 pub(crate) fn is_startup_order(text: &str) -> bool {
@@ -124,25 +102,19 @@ pub(crate) fn is_startup_order(text: &str) -> bool {
     let sound = |part: &str| {
         part.trim().is_empty()
             || number(part)
-            || ["order=", "up=", "down="]
-                .iter()
-                .any(|key| part.strip_prefix(key).is_some_and(number))
+            || ["order=", "up=", "down="].iter().any(|key| part.strip_prefix(key).is_some_and(number))
     };
     !text.is_empty() && text != "0" && text.split(',').all(sound)
 }
 
 pub(crate) fn is_cpu_set(text: &str) -> bool {
     text.split(',').filter(|part| !part.is_empty()).all(|part| {
-        let (from, to) = part
-            .trim()
-            .split_once('-')
-            .unwrap_or((part.trim(), part.trim()));
+        let (from, to) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));
         matches!((from.parse::<u32>(), to.parse::<u32>()), (Ok(from), Ok(to)) if from <= to)
     })
 }
 
 pub(crate) fn is_email(text: &str) -> bool {
     let dotted = |text: &str, extra: &str| text.split('.').all(|part| is_word_of(part, extra));
-    text.split_once('@')
-        .is_some_and(|(user, host)| dotted(user, "_+-~") && dotted(host, "-"))
+    text.split_once('@').is_some_and(|(user, host)| dotted(user, "_+-~") && dotted(host, "-"))
 }

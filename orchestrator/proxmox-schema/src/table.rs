@@ -33,11 +33,7 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn error(&self, reason: impl Into<String>) -> TableError {
-        TableError {
-            file: self.file.to_owned(),
-            line: self.number,
-            reason: reason.into(),
-        }
+        TableError { file: self.file.to_owned(), line: self.number, reason: reason.into() }
     }
 }
 
@@ -48,10 +44,7 @@ struct Block<'a> {
 }
 
 /// Reads all tables as they hold for one release.
-pub(crate) fn read(
-    files: &[(&str, &str)],
-    version: PveVersion,
-) -> Result<Vec<Endpoint>, TableError> {
+pub(crate) fn read(files: &[(&str, &str)], version: PveVersion) -> Result<Vec<Endpoint>, TableError> {
     let blocks = files
         .iter()
         .map(|(file, text)| blocks(file, text, version))
@@ -67,10 +60,7 @@ pub(crate) fn read(
         paths: Parameters::new(),
     };
     // What others refer to comes first: groups of keys, property strings, groups of parameters.
-    for block in blocks
-        .iter()
-        .filter(|block| block.head.text == "group drive")
-    {
+    for block in blocks.iter().filter(|block| block.head.text == "group drive") {
         reader.group(block)?;
     }
     for block in &blocks {
@@ -86,22 +76,12 @@ pub(crate) fn read(
         }
     }
     let is_endpoint = |block: &&Block<'_>| {
-        !["group ", "props ", "words ", "paths"]
-            .iter()
-            .any(|word| block.head.text.starts_with(word))
+        !["group ", "props ", "words ", "paths"].iter().any(|word| block.head.text.starts_with(word))
     };
-    blocks
-        .iter()
-        .filter(is_endpoint)
-        .map(|block| reader.endpoint(block))
-        .collect()
+    blocks.iter().filter(is_endpoint).map(|block| reader.endpoint(block)).collect()
 }
 
-fn blocks<'a>(
-    file: &'a str,
-    text: &'a str,
-    version: PveVersion,
-) -> Result<Vec<Block<'a>>, TableError> {
+fn blocks<'a>(file: &'a str, text: &'a str, version: PveVersion) -> Result<Vec<Block<'a>>, TableError> {
     let mut blocks: Vec<Block<'a>> = Vec::new();
     let mut wanted = false;
     for (index, raw) in text.lines().enumerate() {
@@ -109,31 +89,20 @@ fn blocks<'a>(
         if trimmed.is_empty() || trimmed.starts_with('#') {
             continue;
         }
-        let mut line = Line {
-            file,
-            number: index + 1,
-            text: trimmed,
-        };
+        let mut line = Line { file, number: index + 1, text: trimmed };
         let mut holds = true;
         if let Some((rest, range)) = trimmed.rsplit_once(" @") {
-            let range: VersionRange = range
-                .parse()
-                .map_err(|error| line.error(format!("{error}")))?;
+            let range: VersionRange = range.parse().map_err(|error| line.error(format!("{error}")))?;
             line.text = rest.trim_end();
             holds = range.contains(version);
         }
         if !raw.starts_with(' ') {
             wanted = holds;
             if holds {
-                blocks.push(Block {
-                    head: line,
-                    body: Vec::new(),
-                });
+                blocks.push(Block { head: line, body: Vec::new() });
             }
         } else if wanted && holds {
-            let block = blocks
-                .last_mut()
-                .ok_or_else(|| line.error("a line before any header"))?;
+            let block = blocks.last_mut().ok_or_else(|| line.error("a line before any header"))?;
             block.body.push(line);
         }
     }
@@ -147,9 +116,7 @@ fn read_words(blocks: &[Block<'_>]) -> Words {
             continue;
         };
         for line in &block.body {
-            line.text
-                .split_whitespace()
-                .for_each(|word| words.add(name, word));
+            line.text.split_whitespace().for_each(|word| words.add(name, word));
         }
     }
     words
@@ -173,12 +140,8 @@ impl Reader {
 
     fn properties(&mut self, name: &str, block: &Block<'_>) -> Result<(), TableError> {
         let keys = self.parameters(&block.body)?;
-        let format = PropertyFormat {
-            name: name.to_owned(),
-            keys,
-            version: self.version,
-            words: Arc::clone(&self.words),
-        };
+        let format =
+            PropertyFormat { name: name.to_owned(), keys, version: self.version, words: Arc::clone(&self.words) };
         self.formats.insert(name.to_owned(), Arc::new(format));
         Ok(())
     }
@@ -188,24 +151,13 @@ impl Reader {
         let mut parameters = Parameters::new();
         for line in lines {
             if let Some(group) = line.text.strip_prefix("use: ") {
-                let group = self
-                    .groups
-                    .get(group)
-                    .ok_or_else(|| line.error(format!("no group `{group}`")))?;
-                parameters.extend(
-                    group
-                        .iter()
-                        .map(|(name, parameter)| (name.clone(), Arc::clone(parameter))),
-                );
+                let group = self.groups.get(group).ok_or_else(|| line.error(format!("no group `{group}`")))?;
+                parameters.extend(group.iter().map(|(name, parameter)| (name.clone(), Arc::clone(parameter))));
             } else if let Some(text) = line.text.strip_prefix("- ") {
-                let (names, parameter) =
-                    self.parameter(text).map_err(|reason| line.error(reason))?;
+                let (names, parameter) = self.parameter(text).map_err(|reason| line.error(reason))?;
                 let parameter = Arc::new(parameter);
                 for name in names {
-                    if parameters
-                        .insert(name.clone(), Arc::clone(&parameter))
-                        .is_some()
-                    {
+                    if parameters.insert(name.clone(), Arc::clone(&parameter)).is_some() {
                         return Err(line.error(format!("`{name}` stands here twice")));
                     }
                 }
@@ -216,18 +168,14 @@ impl Reader {
 
     fn endpoint(&self, block: &Block<'_>) -> Result<Endpoint, TableError> {
         let head = &block.head;
-        let (method, path) = head
-            .text
-            .split_once(' ')
-            .ok_or_else(|| head.error("a header needs two words"))?;
+        let (method, path) = head.text.split_once(' ').ok_or_else(|| head.error("a header needs two words"))?;
         let method = Method::from_str(method).map_err(|error| head.error(error.to_string()))?;
         let template = PathTemplate::new(path);
         let mut parameters = self.parameters(&block.body)?;
         for placeholder in template.placeholders() {
             if !parameters.contains_key(placeholder) {
                 let standard = self.paths.get(placeholder);
-                let standard =
-                    standard.ok_or_else(|| head.error(format!("what is `{placeholder}`?")))?;
+                let standard = standard.ok_or_else(|| head.error(format!("what is `{placeholder}`?")))?;
                 parameters.insert(placeholder.to_owned(), Arc::clone(standard));
             }
         }
@@ -247,15 +195,8 @@ impl Reader {
             words: Arc::clone(&self.words),
         };
         let mut allowed = false;
-        for line in block
-            .body
-            .iter()
-            .filter(|line| !line.text.starts_with("- "))
-        {
-            let (fact, value) = line
-                .text
-                .split_once(": ")
-                .ok_or_else(|| line.error("neither fact nor parameter"))?;
+        for line in block.body.iter().filter(|line| !line.text.starts_with("- ")) {
+            let (fact, value) = line.text.split_once(": ").ok_or_else(|| line.error("neither fact nor parameter"))?;
             match fact {
                 "name" => value.clone_into(&mut endpoint.name),
                 "flags" => set_flags(&mut endpoint, value).map_err(|reason| line.error(reason))?,
@@ -264,18 +205,13 @@ impl Reader {
                     allowed = true;
                 }
                 "returns" => {
-                    endpoint.returns =
-                        value.parse().map_err(|reason: String| line.error(reason))?;
+                    endpoint.returns = value.parse().map_err(|reason: String| line.error(reason))?;
                 }
                 "use" => {}
                 other => return Err(line.error(format!("`{other}` is no fact of an endpoint"))),
             }
         }
-        if allowed {
-            Ok(endpoint)
-        } else {
-            Err(head.error("nothing says who may call it"))
-        }
+        if allowed { Ok(endpoint) } else { Err(head.error("nothing says who may call it")) }
     }
 
     /// Reads one parameter line; `scsi[0..30]` gives many names.
@@ -294,10 +230,7 @@ impl Reader {
             };
             let mut parameter = Parameter::new(Kind::String);
             parameter.optional = true;
-            parameter.alias = Some(Alias {
-                target: target.clone(),
-                key,
-            });
+            parameter.alias = Some(Alias { target: target.clone(), key });
             return Ok((vec![name.clone()], parameter));
         }
         let [kind, rest @ ..] = rest else {
@@ -309,20 +242,12 @@ impl Reader {
         for token in rest {
             self.limit(&mut parameter, token)?;
         }
-        let names = match bare
-            .strip_suffix(']')
-            .and_then(|bare| bare.split_once("[0.."))
-        {
+        let names = match bare.strip_suffix(']').and_then(|bare| bare.split_once("[0..")) {
             None => vec![bare.to_owned()],
             Some((prefix, last)) => {
                 let last = last.parse().map_err(|_| format!("`{last}` is no number"))?;
-                parameter.series = Some(Series {
-                    prefix: prefix.to_owned(),
-                    last,
-                });
-                (0..=last)
-                    .map(|number| format!("{prefix}{number}"))
-                    .collect()
+                parameter.series = Some(Series { prefix: prefix.to_owned(), last });
+                (0..=last).map(|number| format!("{prefix}{number}")).collect()
             }
         };
         Ok((names, parameter))
@@ -334,23 +259,11 @@ impl Reader {
         } else if let Some(range) = token.strip_prefix("len:") {
             (parameter.min_length, parameter.max_length) = parse_range(range)?;
         } else if let Some(name) = token.strip_prefix("props:") {
-            let format = self
-                .formats
-                .get(name)
-                .ok_or_else(|| format!("no props `{name}`"))?;
-            parameter.format = Some(Format::Properties {
-                name: None,
-                format: Arc::clone(format),
-            });
-        } else if let Some(name) = token
-            .strip_prefix('<')
-            .and_then(|token| token.strip_suffix('>'))
-        {
+            let format = self.formats.get(name).ok_or_else(|| format!("no props `{name}`"))?;
+            parameter.format = Some(Format::Properties { name: None, format: Arc::clone(format) });
+        } else if let Some(name) = token.strip_prefix('<').and_then(|token| token.strip_suffix('>')) {
             parameter.format = Some(match self.formats.get(name) {
-                Some(format) => Format::Properties {
-                    name: Some(name.to_owned()),
-                    format: Arc::clone(format),
-                },
+                Some(format) => Format::Properties { name: Some(name.to_owned()), format: Arc::clone(format) },
                 None if crate::format::is_known(name) => Format::Named(name.to_owned()),
                 None => return Err(format!("no format `{name}`")),
             });
@@ -360,10 +273,7 @@ impl Reader {
             parameter.default = Some(value.to_owned());
         } else if let Some(other) = token.strip_prefix("requires:") {
             parameter.requires = Some(other.to_owned());
-        } else if let Some(choices) = token
-            .strip_prefix('{')
-            .and_then(|token| token.strip_suffix('}'))
-        {
+        } else if let Some(choices) = token.strip_prefix('{').and_then(|token| token.strip_suffix('}')) {
             parameter.choices = choices.split_whitespace().flat_map(expand).collect();
         } else if token.contains("..") {
             (parameter.minimum, parameter.maximum) = parse_range(token)?;
@@ -416,18 +326,9 @@ mod tests {
             read_one(&text, PveVersion::FLOOR).unwrap_err().to_string()
         };
         assert_eq!(wrong("- a strnig"), "t.pve, line 3: `strnig` is no type");
-        assert_eq!(
-            wrong("- a string <nope>"),
-            "t.pve, line 3: no format `nope`"
-        );
-        assert_eq!(
-            wrong("- a string funny"),
-            "t.pve, line 3: `funny` says nothing about a parameter"
-        );
+        assert_eq!(wrong("- a string <nope>"), "t.pve, line 3: no format `nope`");
+        assert_eq!(wrong("- a string funny"), "t.pve, line 3: `funny` says nothing about a parameter");
         assert_eq!(wrong("flags: fast"), "t.pve, line 3: `fast` is no flag");
-        assert_eq!(
-            wrong("- a string {x y"),
-            "t.pve, line 3: a brace or quote is not closed"
-        );
+        assert_eq!(wrong("- a string {x y"), "t.pve, line 3: a brace or quote is not closed");
     }
 }

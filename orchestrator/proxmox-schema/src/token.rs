@@ -16,15 +16,10 @@ pub(crate) fn parse_kind(word: &str) -> Result<Kind, String> {
 }
 
 pub(crate) fn parse_range<T: FromStr>(text: &str) -> Result<(Option<T>, Option<T>), String> {
-    let (from, to) = text
-        .split_once("..")
-        .ok_or_else(|| format!("`{text}` is no range"))?;
+    let (from, to) = text.split_once("..").ok_or_else(|| format!("`{text}` is no range"))?;
     let end = |text: &str| match text {
         "" => Ok(None),
-        text => text
-            .parse()
-            .map(Some)
-            .map_err(|_| format!("`{text}` is no number")),
+        text => text.parse().map(Some).map_err(|_| format!("`{text}` is no number")),
     };
     Ok((end(from)?, end(to)?))
 }
@@ -34,16 +29,10 @@ pub(crate) fn expand(word: &str) -> Vec<String> {
     let numbered = word.split_once("..").and_then(|(first, last)| {
         let digits = first.trim_end_matches(|c: char| c.is_ascii_digit()).len();
         let (prefix, start) = first.split_at(digits);
-        Some((
-            prefix,
-            start.parse::<u16>().ok()?,
-            last.parse::<u16>().ok()?,
-        ))
+        Some((prefix, start.parse::<u16>().ok()?, last.parse::<u16>().ok()?))
     });
     match numbered {
-        Some((prefix, start, last)) => (start..=last)
-            .map(|number| format!("{prefix}{number}"))
-            .collect(),
+        Some((prefix, start, last)) => (start..=last).map(|number| format!("{prefix}{number}")).collect(),
         None => vec![word.to_owned()],
     }
 }

@@ -5,8 +5,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// The id of a task. Ask [`Upid::node`] about it, which need not be the node that the request went to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Upid {
     pub node: String,
     pub pid: u32,
@@ -29,19 +32,8 @@ pub struct NotAUpid(pub String);
 
 impl fmt::Display for Upid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            node,
-            pid,
-            process_start,
-            start,
-            kind,
-            id,
-            user,
-        } = self;
-        write!(
-            f,
-            "UPID:{node}:{pid:08X}:{process_start:08X}:{start:08X}:{kind}:{id}:{user}:"
-        )
+        let Self { node, pid, process_start, start, kind, id, user } = self;
+        write!(f, "UPID:{node}:{pid:08X}:{process_start:08X}:{start:08X}:{kind}:{id}:{user}:")
     }
 }
 
@@ -50,6 +42,20 @@ impl FromStr for Upid {
 
     fn from_str(text: &str) -> Result<Self, NotAUpid> {
         parse(text).ok_or_else(|| NotAUpid(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Upid {
+    type Error = NotAUpid;
+
+    fn try_from(text: String) -> Result<Self, NotAUpid> {
+        text.parse()
+    }
+}
+
+impl From<Upid> for String {
+    fn from(upid: Upid) -> Self {
+        upid.to_string()
     }
 }
 

@@ -15,12 +15,7 @@ impl PveVersion {
     pub const FLOOR: Self = Self::new(8, 4);
 
     /// The releases that the tables describe, oldest first.
-    pub const KNOWN: [Self; 4] = [
-        Self::new(8, 4),
-        Self::new(9, 0),
-        Self::new(9, 1),
-        Self::new(9, 2),
-    ];
+    pub const KNOWN: [Self; 4] = [Self::new(8, 4), Self::new(9, 0), Self::new(9, 1), Self::new(9, 2)];
 
     pub const fn new(major: u8, minor: u8) -> Self {
         Self { major, minor }
@@ -76,16 +71,10 @@ impl FromStr for VersionRange {
 
     fn from_str(text: &str) -> Result<Self, NotAVersion> {
         if let Some(first) = text.strip_suffix('+') {
-            return Ok(Self {
-                first: first.parse()?,
-                last: None,
-            });
+            return Ok(Self { first: first.parse()?, last: None });
         }
         let (first, last) = text.split_once('-').unwrap_or((text, text));
-        Ok(Self {
-            first: first.parse()?,
-            last: Some(last.parse()?),
-        })
+        Ok(Self { first: first.parse()?, last: Some(last.parse()?) })
     }
 }
 

@@ -8,10 +8,7 @@ pub(crate) struct Words(BTreeMap<String, Vec<String>>);
 
 impl Words {
     pub(crate) fn add(&mut self, name: &str, word: &str) {
-        self.0
-            .entry(name.to_owned())
-            .or_default()
-            .push(word.to_owned());
+        self.0.entry(name.to_owned()).or_default().push(word.to_owned());
     }
 
     /// In the order of the table.

@@ -26,11 +26,7 @@ const FROM_THE_METHOD: [&str; 11] = [
     "storage '",
     "storage ID mismatch",
 ];
-const FROM_THE_METHOD_TOO: [&str; 3] = [
-    "unable to parse worker upid",
-    "unknown option",
-    "you can't use",
-];
+const FROM_THE_METHOD_TOO: [&str; 3] = ["unable to parse worker upid", "unknown option", "you can't use"];
 
 #[test]
 fn recorded_errors_are_ours() {
@@ -44,27 +40,19 @@ fn recorded_errors_are_ours() {
         let Some((expected, found)) = compare(&record) else {
             continue;
         };
-        let group = agreed
-            .entry(record["group"].as_str().unwrap().to_owned())
-            .or_default();
+        let group = agreed.entry(record["group"].as_str().unwrap().to_owned()).or_default();
         group.1 += 1;
         if expected == found {
             group.0 += 1;
         } else {
-            wrong.push(format!(
-                "{}: recorded {expected:?}, here {found:?}",
-                record["id"]
-            ));
+            wrong.push(format!("{}: recorded {expected:?}, here {found:?}", record["id"]));
         }
     }
     for (group, (same, all)) in &agreed {
         eprintln!("{group}: {same} of {all}");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(
-        agreed["params"].1 > 180,
-        "the group of parameter checks is there"
-    );
+    assert!(agreed["params"].1 > 180, "the group of parameter checks is there");
 }
 
 /// The recorded errors map and ours, if the request reached the parameter check.
@@ -111,18 +99,10 @@ fn body(body: &Value, headers: &Value) -> Option<Map<String, Value>> {
     match body {
         Value::Null => Some(Map::new()),
         Value::Object(json) => Some(json.clone()),
-        Value::String(text) if text.starts_with(r#"{"fields""#) => {
-            upload(&serde_json::from_str(text).ok()?)
-        }
+        Value::String(text) if text.starts_with(r#"{"fields""#) => upload(&serde_json::from_str(text).ok()?),
         Value::String(text) => {
-            let json = headers["Content-Type"]
-                .as_str()
-                .is_some_and(|kind| kind.contains("json"));
-            if json {
-                serde_json::from_str(text).ok()
-            } else {
-                Some(common::form(text))
-            }
+            let json = headers["Content-Type"].as_str().is_some_and(|kind| kind.contains("json"));
+            if json { serde_json::from_str(text).ok() } else { Some(common::form(text)) }
         }
         _ => None,
     }

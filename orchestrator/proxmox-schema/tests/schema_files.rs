@@ -25,17 +25,12 @@ fn the_tables_are_proxmoxs_schema() {
         let theirs: Value = serde_json::from_str(&text).unwrap();
         let mut differences = Vec::new();
         for endpoint in Schema::for_version(*version).endpoints() {
-            let Some(described) = theirs["paths"][&endpoint.path].get(endpoint.method.as_str())
-            else {
+            let Some(described) = theirs["paths"][&endpoint.path].get(endpoint.method.as_str()) else {
                 continue;
             };
             checked += 1;
             let place = format!("{version} {} {}", endpoint.method, endpoint.path);
-            differences.extend(
-                facts(endpoint, described)
-                    .into_iter()
-                    .map(|text| format!("{place}: {text}")),
-            );
+            differences.extend(facts(endpoint, described).into_iter().map(|text| format!("{place}: {text}")));
         }
         assert!(differences.is_empty(), "{}", differences.join("\n"));
     }
@@ -50,70 +45,32 @@ fn facts(endpoint: &Endpoint, described: &Value) -> Vec<String> {
             differences.push(format!("{what}: {ours} here, {theirs} there"));
         }
     };
-    same(
-        "name",
-        endpoint.name.clone(),
-        described["name"].as_str().unwrap_or_default().to_owned(),
-    );
-    same(
-        "protected",
-        endpoint.protected.to_string(),
-        flag("protected").to_string(),
-    );
-    same(
-        "proxied",
-        endpoint.proxied.to_string(),
-        described["proxyto"].is_string().to_string(),
-    );
-    same(
-        "token",
-        endpoint.token_allowed.to_string(),
-        flag("allowtoken").to_string(),
-    );
-    same(
-        "allow",
-        format!("{:?}", endpoint.allow),
-        format!("{:?}", allow(&described["permissions"])),
-    );
+    same("name", endpoint.name.clone(), described["name"].as_str().unwrap_or_default().to_owned());
+    same("protected", endpoint.protected.to_string(), flag("protected").to_string());
+    same("proxied", endpoint.proxied.to_string(), described["proxyto"].is_string().to_string());
+    same("token", endpoint.token_allowed.to_string(), flag("allowtoken").to_string());
+    same("allow", format!("{:?}", endpoint.allow), format!("{:?}", allow(&described["permissions"])));
     let additional = truth(&described["parameters"]["additionalProperties"]);
-    same(
-        "additional",
-        endpoint.additional_parameters.to_string(),
-        additional.to_string(),
-    );
-    let returns = format!("{:?}", endpoint.returns)
-        .to_lowercase()
-        .replace("upid", "string");
+    same("additional", endpoint.additional_parameters.to_string(), additional.to_string());
+    let returns = format!("{:?}", endpoint.returns).to_lowercase().replace("upid", "string");
     let theirs = described["returns"]["type"].as_str().unwrap_or("any");
     same("returns", returns, theirs.to_owned());
-    differences.extend(parameters(
-        "",
-        &endpoint.parameters,
-        &described["parameters"]["properties"],
-    ));
+    differences.extend(parameters("", &endpoint.parameters, &described["parameters"]["properties"]));
     differences
 }
 
 fn parameters(place: &str, ours: &Parameters, theirs: &Value) -> Vec<String> {
-    let ours: BTreeMap<String, BTreeMap<&str, String>> = ours
-        .iter()
-        .map(|(name, parameter)| (folded(name, parameter), our_facts(parameter)))
-        .collect();
-    let theirs_by_name: BTreeMap<String, &Value> = theirs
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, value)| (name.clone(), value))
-        .collect();
+    let ours: BTreeMap<String, BTreeMap<&str, String>> =
+        ours.iter().map(|(name, parameter)| (folded(name, parameter), our_facts(parameter))).collect();
+    let theirs_by_name: BTreeMap<String, &Value> =
+        theirs.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), value)).collect();
     let mut differences = Vec::new();
     for name in ours.keys().chain(theirs_by_name.keys()) {
         match (ours.get(name), theirs_by_name.get(name)) {
             (Some(facts), Some(described)) => {
                 let their_facts = their_facts(described);
                 if *facts != their_facts {
-                    differences.push(format!(
-                        "{place}{name}: {facts:?} here, {their_facts:?} there"
-                    ));
+                    differences.push(format!("{place}{name}: {facts:?} here, {their_facts:?} there"));
                 }
             }
             (Some(_), None) => differences.push(format!("{place}{name} is only here")),
@@ -125,10 +82,7 @@ fn parameters(place: &str, ours: &Parameters, theirs: &Value) -> Vec<String> {
 
 /// `scsi7` is `scsi[n]` in Proxmox's schema.
 fn folded(name: &str, parameter: &Parameter) -> String {
-    parameter
-        .series
-        .as_ref()
-        .map_or_else(|| name.to_owned(), |series| format!("{}[n]", series.prefix))
+    parameter.series.as_ref().map_or_else(|| name.to_owned(), |series| format!("{}[n]", series.prefix))
 }
 
 fn our_facts(parameter: &Parameter) -> BTreeMap<&'static str, String> {
@@ -145,35 +99,17 @@ fn our_facts(parameter: &Parameter) -> BTreeMap<&'static str, String> {
     let mut put = |name, value: Option<String>| value.map(|value| facts.insert(name, value));
     put("minimum", parameter.minimum.map(|bound| bound.to_string()));
     put("maximum", parameter.maximum.map(|bound| bound.to_string()));
-    put(
-        "minLength",
-        parameter.min_length.map(|bound| bound.to_string()),
-    );
-    put(
-        "maxLength",
-        parameter.max_length.map(|bound| bound.to_string()),
-    );
-    put(
-        "enum",
-        (!parameter.choices.is_empty()).then(|| parameter.choices.join(" ")),
-    );
-    put(
-        "pattern",
-        parameter
-            .pattern
-            .as_ref()
-            .map(|pattern| pattern.source.clone()),
-    );
+    put("minLength", parameter.min_length.map(|bound| bound.to_string()));
+    put("maxLength", parameter.max_length.map(|bound| bound.to_string()));
+    put("enum", (!parameter.choices.is_empty()).then(|| parameter.choices.join(" ")));
+    put("pattern", parameter.pattern.as_ref().map(|pattern| pattern.source.clone()));
     put("default", parameter.default.clone());
     put("requires", parameter.requires.clone());
     put("default_key", parameter.default_key.then(|| "1".to_owned()));
     put(
         "format",
         parameter.format.as_ref().map(|format| match format {
-            Format::Named(name)
-            | Format::Properties {
-                name: Some(name), ..
-            } => name.clone(),
+            Format::Named(name) | Format::Properties { name: Some(name), .. } => name.clone(),
             Format::Properties { format, .. } => {
                 let keys = format.keys.iter().map(|(name, key)| (name, our_facts(key)));
                 format!("{:?}", keys.collect::<BTreeMap<_, _>>())
@@ -189,14 +125,10 @@ fn our_facts(parameter: &Parameter) -> BTreeMap<&'static str, String> {
 fn their_facts(described: &Value) -> BTreeMap<&'static str, String> {
     let mut facts = BTreeMap::new();
     for name in ["alias", "keyAlias", "type", "requires"] {
-        described[name]
-            .as_str()
-            .map(|text| facts.insert(name, text.to_owned()));
+        described[name].as_str().map(|text| facts.insert(name, text.to_owned()));
     }
     for name in ["minimum", "maximum", "minLength", "maxLength"] {
-        let number = described[name]
-            .as_f64()
-            .or_else(|| described[name].as_str()?.parse().ok());
+        let number = described[name].as_f64().or_else(|| described[name].as_str()?.parse().ok());
         number.map(|number| facts.insert(name, number.to_string()));
     }
     for name in ["optional", "default_key"] {
@@ -205,12 +137,7 @@ fn their_facts(described: &Value) -> BTreeMap<&'static str, String> {
     if !described["default"].is_null() {
         facts.insert("default", text(&described["default"]));
     }
-    let choices: Vec<String> = described["enum"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(text)
-        .collect();
+    let choices: Vec<String> = described["enum"].as_array().into_iter().flatten().map(text).collect();
     if !choices.is_empty() {
         facts.insert("enum", choices.join(" "));
     }
@@ -258,9 +185,7 @@ fn check(expression: &Value) -> Check {
                 if_given: option("require_param"),
             }
         }
-        "perm-modify" => Check::ModifyAcl {
-            path: text(&items[1]),
-        },
+        "perm-modify" => Check::ModifyAcl { path: text(&items[1]) },
         "userid-param" => Check::IsSelf,
         "userid-group" => Check::UserGroup(privileges(&items[1])),
         other => panic!("`{other}` is new"),
@@ -268,9 +193,7 @@ fn check(expression: &Value) -> Check {
 }
 
 fn text(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn truth(value: &Value) -> bool {

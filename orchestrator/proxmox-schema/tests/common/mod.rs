@@ -9,9 +9,7 @@ use serde_json::{Map, Value};
 
 /// A file of the data folder beside the checkout; says so where it is not there.
 pub(crate) fn shared_data(name: &str) -> Option<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/data")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(name);
     match std::fs::read_to_string(&path) {
         Ok(text) => Some(text),
         Err(error) => {
@@ -26,11 +24,7 @@ fn skip(reason: &str) {
     let Ok(log) = std::env::var("FEDI_SKIP_LOG") else {
         return;
     };
-    let mut file = std::fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(log)
-        .unwrap();
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(log).unwrap();
     std::io::Write::write_all(&mut file, format!("proxmox-schema: {reason}\n").as_bytes()).unwrap();
 }
 
