@@ -85,6 +85,8 @@ in
     };
 
     services.qemuGuest.enable = mkDefault true;
+    # cloud-init puts the first key there.
+    services.openssh.authorizedKeysInHomedir = mkDefault true;
 
     # Address and key only: everything else is in the system that fedi activates.
     services.cloud-init = {

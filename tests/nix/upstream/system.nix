@@ -96,6 +96,7 @@ in
       openssh = {
         enable = option types.bool false;
         openFirewall = option types.bool true;
+        authorizedKeysInHomedir = option types.bool true;
         hostKeys = option (types.listOf types.attrs) [ ];
         settings = mkOption {
           default = { };
