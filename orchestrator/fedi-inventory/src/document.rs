@@ -137,6 +137,31 @@ impl Document {
         self.problem_at(self.offset(place), place, message)
     }
 
+    /// The file's content without some of its keys.
+    pub(crate) fn without(&self, places: &[Place]) -> Option<toml::Table> {
+        let mut table: toml::Table = toml::from_str(&self.text).ok()?;
+        for place in places {
+            let (last, parents) = place.0.split_last()?;
+            let mut value = None;
+            for part in parents {
+                value = Some(match (part, value) {
+                    (Part::Key(key), None) => table.get_mut(key)?,
+                    (Part::Key(key), Some(value)) => toml::Value::get_mut(value, key)?,
+                    (Part::Index(index), Some(value)) => toml::Value::get_mut(value, *index)?,
+                    (Part::Index(_), None) => return None,
+                });
+            }
+            let parent = match value {
+                Some(value) => value.as_table_mut()?,
+                None => &mut table,
+            };
+            if let Part::Key(key) = last {
+                parent.remove(key);
+            }
+        }
+        Some(table)
+    }
+
     fn offset(&self, place: &Place) -> usize {
         let mut node = &self.root;
         let mut offset = node.start;

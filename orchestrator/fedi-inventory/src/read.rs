@@ -154,13 +154,9 @@ impl Reader<'_> {
                 return None;
             }
         };
-        match parse(file, kind, text) {
-            Ok(read) => Some(read),
-            Err(problems) => {
-                self.problems.extend(problems);
-                None
-            }
-        }
+        let (read, problems) = parse(file, kind, text);
+        self.problems.extend(problems);
+        read
     }
 
     fn unreadable(&mut self, file: &Path, error: &std::io::Error) {
@@ -178,18 +174,26 @@ impl Reader<'_> {
     }
 }
 
-/// Reads one file.
-pub(crate) fn parse<T: DeserializeOwned>(file: &Path, kind: FileKind, text: String) -> Result<Read<T>, Vec<Problem>> {
-    let document = Document::parse(file, text)?;
-    let problems = validate(&document, kind.shape());
-    if !problems.is_empty() {
-        return Err(problems);
+/// Reads one file. What is wrong with it is all told; where that is nothing but keys
+/// that nobody knows, the rest of it is read all the same, so that more can be told.
+pub(crate) fn parse<T: DeserializeOwned>(file: &Path, kind: FileKind, text: String) -> (Option<Read<T>>, Vec<Problem>) {
+    let document = match Document::parse(file, text) {
+        Ok(document) => document,
+        Err(problems) => return (None, problems),
+    };
+    let misfits = validate(&document, kind.shape());
+    if !misfits.problems.is_empty() {
+        let others = misfits.problems.len() - misfits.unknown.len();
+        let rest = if others == 0 { document.without(&misfits.unknown) } else { None };
+        let value = rest.and_then(|rest| rest.try_into().ok());
+        return (value.map(|value| Read { document, value }), misfits.problems);
     }
     match toml::from_str(&document.text) {
-        Ok(value) => Ok(Read { value, document }),
+        Ok(value) => (Some(Read { document, value }), Vec::new()),
         Err(error) => {
             let offset = error.span().map_or(0, |span| span.start);
-            Err(vec![document.problem_at(offset, &Place::root(), error.message())])
+            let problem = document.problem_at(offset, &Place::root(), error.message());
+            (None, vec![problem])
         }
     }
 }

@@ -11,16 +11,26 @@ use crate::problem::Problem;
 use crate::schema::{Key, Shape};
 use crate::suggest::{list, suggestion};
 
+/// What does not fit.
+#[derive(Debug, Default)]
+pub(crate) struct Misfits {
+    /// All of it.
+    pub(crate) problems: Vec<Problem>,
+    /// The keys among it that nothing is known by.
+    pub(crate) unknown: Vec<Place>,
+}
+
 /// Everything in `document` that does not fit `shape`.
-pub(crate) fn validate(document: &Document, shape: &Shape) -> Vec<Problem> {
-    let mut validator = Validator { document, problems: Vec::new() };
+pub(crate) fn validate(document: &Document, shape: &Shape) -> Misfits {
+    let mut validator = Validator { document, problems: Vec::new(), unknown: Vec::new() };
     validator.value(&document.root, shape, &Place::root(), document.root.start);
-    validator.problems
+    Misfits { problems: validator.problems, unknown: validator.unknown }
 }
 
 struct Validator<'a> {
     document: &'a Document,
     problems: Vec<Problem>,
+    unknown: Vec<Place>,
 }
 
 impl Validator<'_> {
@@ -63,6 +73,7 @@ impl Validator<'_> {
                 let free = free.filter(|name| entries.iter().all(|entry| entry.key != *name));
                 let hint = suggestion(&entry.key, free);
                 self.add(entry.start, &place, format!("Unknown key `{place}`"), hint);
+                self.unknown.push(place);
             }
         }
         for key in keys.iter().filter(|key| key.required) {

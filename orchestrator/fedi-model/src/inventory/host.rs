@@ -165,7 +165,7 @@ pub struct System {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct AddressPool {
     /// The network, with the prefix length that guests use: `192.0.2.0/24`.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "cidr"))]
     pub network: IpNet,
     /// The router.
     pub gateway: IpAddr,

@@ -1,0 +1,50 @@
+//! What holds between files: a name and a domain are there once, a domain lies in a
+//! zone of its host.
+
+use std::collections::BTreeMap;
+
+use fedi_model::inventory::HostFile;
+use fedi_model::name::{DeploymentName, Domain, HostName};
+
+use super::{Findings, at};
+use crate::document::Place;
+use crate::problem::Problem;
+use crate::read::Files;
+use crate::suggest::list;
+
+pub(super) fn check(files: &Files, problems: &mut Vec<Problem>) {
+    let mut names: BTreeMap<&DeploymentName, &HostName> = BTreeMap::new();
+    let mut domains: BTreeMap<&Domain, &DeploymentName> = BTreeMap::new();
+    for (host_name, host) in &files.hosts {
+        for (name, file, _) in &host.deployments {
+            let mut findings = Findings::new(&file.document, problems);
+            let domain = &file.value.domain;
+            if let Some(other) = names.insert(name, host_name) {
+                findings.add_with_hint(
+                    &Place::root(),
+                    format!("Host `{other}` has a deployment `{name}` too"),
+                    "A deployment's name is unique over all hosts: rename one of the files",
+                );
+            } else if let Some(other) = domains.insert(domain, name) {
+                findings.add(&at(&["domain"]), format!("The domain `{domain}` belongs to deployment `{other}` too"));
+            }
+            if let Some(host) = &host.file {
+                in_a_zone(domain, host_name, &host.value, &mut findings);
+            }
+        }
+    }
+}
+
+fn in_a_zone(domain: &Domain, host_name: &HostName, host: &HostFile, findings: &mut Findings<'_>) {
+    let zones = &host.dns.zones;
+    if zones.iter().any(|zone| domain.is_within(&zone.name)) {
+        return;
+    }
+    let hint = if zones.is_empty() {
+        format!("Add `[[dns.zones]]` to `hosts/{host_name}/host.toml`")
+    } else {
+        let zones = list(zones.iter().map(|zone| zone.name.as_str()));
+        format!("`{host_name}` has {zones}; take a name in one, or add a zone to its `host.toml`")
+    };
+    findings.add_with_hint(&at(&["domain"]), format!("`{domain}` lies in no zone of host `{host_name}`"), hint);
+}

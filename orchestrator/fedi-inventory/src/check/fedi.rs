@@ -1,0 +1,76 @@
+//! `fedi.toml`.
+
+use fedi_model::inventory::FediFile;
+use fedi_model::name::HostName;
+
+use super::{Findings, at, is_mail_address};
+
+pub(super) fn check(file: &FediFile, findings: &mut Findings<'_>) {
+    // The same rule as for a host, in other words.
+    if HostName::new(file.name.as_str()).is_err() {
+        findings.add_with_hint(
+            &at(&["name"]),
+            format!("`{}` cannot name an inventory", file.name),
+            "Use lower-case letters, digits and `-`, beginning with a letter, at most 40",
+        );
+    }
+    if let Some(email) = &file.operator.email
+        && !is_mail_address(email)
+    {
+        findings.add(&at(&["operator", "email"]), format!("`{email}` is no mail address"));
+    }
+    if file.ssh.key.trim().is_empty() {
+        findings.add(&at(&["ssh", "key"]), "`ssh.key` is empty");
+    }
+    for (index, key) in file.ssh.authorized_keys.iter().enumerate() {
+        if let Some(reason) = no_public_key(key) {
+            let place = at(&["ssh", "authorized-keys"]).index(index);
+            findings.add_with_hint(
+                &place,
+                format!("This is no public SSH key: {reason}"),
+                "Copy the line of a `.pub` file: `ssh-ed25519 AAAA... name`",
+            );
+        }
+    }
+    if file.secrets.identity.trim().is_empty() {
+        findings.add(&at(&["secrets", "identity"]), "`secrets.identity` is empty");
+    }
+    for (index, recipient) in file.secrets.recipients.iter().enumerate() {
+        let place = at(&["secrets", "recipients"]).index(index);
+        if recipient.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") {
+            findings.add_with_hint(
+                &place,
+                "This is a private age key, not a recipient",
+                "Take it out of this file, make a new one, and write its public half (`age-keygen -y`)",
+            );
+        } else if !is_age_recipient(recipient) {
+            findings.add_with_hint(
+                &place,
+                "This is no age recipient",
+                "A recipient begins with `age1`; `age-keygen -y <file>` prints it",
+            );
+        }
+    }
+}
+
+/// The shape of an X25519 recipient: `age1` and 58 Bech32 characters.
+fn is_age_recipient(text: &str) -> bool {
+    let bech32 = |c: char| c.is_ascii_lowercase() && !"bio".contains(c) || c.is_ascii_digit() && c != '1';
+    text.strip_prefix("age1").is_some_and(|rest| rest.len() == 58 && rest.chars().all(bech32))
+}
+
+/// Why a line is no public key of OpenSSH. Never quotes it: it may be a private one.
+fn no_public_key(line: &str) -> Option<&'static str> {
+    if line.contains("PRIVATE KEY") {
+        return Some("it is a private key");
+    }
+    if line.lines().count() != 1 {
+        return Some("it must be one line");
+    }
+    let mut words = line.split_whitespace();
+    let (Some(kind), Some(key)) = (words.next(), words.next()) else { return Some("it needs a type and a key") };
+    if !["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"].iter().any(|prefix| kind.starts_with(prefix)) {
+        return Some("it does not begin with a key type such as `ssh-ed25519`");
+    }
+    (!key.starts_with("AAAA")).then_some("its key does not begin with `AAAA`")
+}
