@@ -4,6 +4,7 @@
 //! Stands above `fedi-engine` and the plain clients; only front ends name what is in
 //! here.
 
+pub mod dns;
 pub mod guest;
 pub mod health;
 pub mod secrets;
