@@ -1,6 +1,7 @@
 //! The engine: begins runs, takes them up again, takes them back, leaves them be.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fedi_model::event::Event;
@@ -50,6 +51,7 @@ pub struct Engine {
     interrupt: Interrupt,
     writers: Writers,
     turns: Turns,
+    driven: Mutex<BTreeSet<RunId>>,
 }
 
 /// What is wanted of a run that is taken up.
@@ -78,6 +80,7 @@ impl Engine {
             interrupt: Interrupt::default(),
             writers: Writers::default(),
             turns: Turns::default(),
+            driven: Mutex::default(),
         }
     }
 
@@ -108,7 +111,7 @@ impl Engine {
         }
         let writer = self.writer().await?;
         let result = self.start_as(&writer, plan).await;
-        self.writers.leave(self.store.as_ref(), &writer).await;
+        self.writers.leave(self.store.as_ref(), writer).await;
         result
     }
 
@@ -142,7 +145,7 @@ impl Engine {
         may(&load(self.store.as_ref(), run).await?, wish)?;
         let writer = self.writer().await?;
         let result = self.take_up_as(&writer, run, wish).await;
-        self.writers.leave(self.store.as_ref(), &writer).await;
+        self.writers.leave(self.store.as_ref(), writer).await;
         result
     }
 
@@ -155,6 +158,7 @@ impl Engine {
 
     /// Drives a run until it stops. `wish` is `None` for a new one.
     async fn drive(&self, writer: &Writer, state: RunState, wish: Option<Wish>) -> Result<Outcome, EngineError> {
+        let _driven = self.driven(state.id)?;
         let halt = Interrupt::default();
         let (store, clock) = (self.store.as_ref(), self.clock.as_ref());
         let journal = Journal::new(store, clock, self.observer.as_ref(), writer.fence, state, halt.clone());
@@ -207,6 +211,15 @@ impl Engine {
         Ok(())
     }
 
+    /// Keeps a second task of this process off the run until the guard is dropped.
+    fn driven(&self, run: RunId) -> Result<Driven<'_>, EngineError> {
+        if self.driven.lock().unwrap_or_else(PoisonError::into_inner).insert(run) {
+            Ok(Driven { all: &self.driven, run })
+        } else {
+            Err(EngineError::Driven { run })
+        }
+    }
+
     fn tell_started(&self, journal: &Journal<'_>) {
         let started = {
             let state = journal.state();
@@ -220,6 +233,18 @@ impl Engine {
             }
         };
         journal.tell(started);
+    }
+}
+
+/// A run that a task of this process works on.
+struct Driven<'a> {
+    all: &'a Mutex<BTreeSet<RunId>>,
+    run: RunId,
+}
+
+impl Drop for Driven<'_> {
+    fn drop(&mut self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.run);
     }
 }
 

@@ -8,6 +8,7 @@
 //! [`Engine`] is the way in: it is given a [`Store`](store::Store), a [`World`], a
 //! [`Clock`] and an [`Observer`], and starts, resumes, undoes and abandons runs.
 
+mod address_table;
 mod clock;
 pub mod drivers;
 mod engine;
@@ -19,6 +20,7 @@ mod report;
 pub mod store;
 mod world;
 
+pub use address_table::AddressTable;
 pub use clock::{Clock, SystemClock};
 pub use engine::{Engine, EngineOptions};
 pub use interrupt::Interrupt;

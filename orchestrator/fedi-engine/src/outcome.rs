@@ -137,6 +137,12 @@ pub enum EngineError {
         /// How it ended.
         phase: RunPhase,
     },
+    /// Another task of this process works on it.
+    #[error("Run {run} is being worked on already")]
+    Driven {
+        /// Which run.
+        run: RunId,
+    },
     /// There is no way back.
     #[error("Run {run} cannot be undone: it is past the point of no return")]
     PastPivot {
@@ -154,6 +160,7 @@ impl EngineError {
                 Some(source.hint().unwrap_or_else(|| format!("Go on with `fedi run resume {run}`")))
             }
             Self::Unsound(_) => Some("This is a mistake in fedi; please report it with the plan".to_owned()),
+            Self::Driven { .. } => None,
             Self::Over { run, .. } => Some(format!("See `fedi run show {run}`")),
             Self::PastPivot { run } => Some(format!(
                 "Finish it with `fedi run resume {run}`, or leave things as they are with `fedi run abandon {run}`"
@@ -166,7 +173,8 @@ impl EngineError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store(StoreError::Held(_) | StoreError::Stale { .. })
-            | Self::Cut { source: StoreError::Held(_) | StoreError::Stale { .. }, .. } => 5,
+            | Self::Cut { source: StoreError::Held(_) | StoreError::Stale { .. }, .. }
+            | Self::Driven { .. } => 5,
             Self::Cut { .. } => 4,
             Self::Store(_) | Self::Unsound(_) | Self::Over { .. } | Self::PastPivot { .. } => 2,
         }

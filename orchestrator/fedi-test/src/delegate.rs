@@ -50,6 +50,14 @@ macro_rules! delegate_plain_parts {
             ) -> Result<(), fedi_engine::store::StoreError> {
                 self.inner.release_address(address, now).await
             }
+            async fn held_address(
+                &self,
+                deployment: &fedi_model::DeploymentName,
+                host: &fedi_model::HostName,
+                family: fedi_model::resource::Family,
+            ) -> Result<Option<fedi_model::resource::Address>, fedi_engine::store::StoreError> {
+                self.inner.held_address(deployment, host, family).await
+            }
             async fn addresses(
                 &self,
             ) -> Result<Vec<fedi_engine::store::StoredAddress>, fedi_engine::store::StoreError> {

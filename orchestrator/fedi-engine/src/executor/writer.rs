@@ -1,6 +1,6 @@
 //! The writer lease while an engine has runs going.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -27,7 +27,7 @@ impl Drop for Writer {
 
 /// The writer of an engine: taken by its first run, given back by its last.
 #[derive(Debug, Default)]
-pub(crate) struct Writers(tokio::sync::Mutex<Option<(usize, Arc<Writer>)>>);
+pub(crate) struct Writers(tokio::sync::Mutex<Weak<Writer>>);
 
 impl Writers {
     pub(crate) async fn join(
@@ -38,32 +38,27 @@ impl Writers {
         every: Duration,
     ) -> Result<Arc<Writer>, StoreError> {
         let mut current = self.0.lock().await;
-        if let Some((users, writer)) = current.as_mut()
-            && !writer.lost.is_requested()
-        {
-            *users += 1;
-            return Ok(writer.clone());
+        if let Some(writer) = current.upgrade().filter(|writer| !writer.lost.is_requested()) {
+            return Ok(writer);
         }
         let fence = acquire(store.as_ref(), clock.as_ref(), holder).await?;
         let lost = Interrupt::default();
         let heartbeat = tokio::spawn(beat(store.clone(), clock.clone(), fence, lost.clone(), every));
         let writer = Arc::new(Writer { fence, lost, heartbeat });
-        *current = Some((1, writer.clone()));
+        *current = Arc::downgrade(&writer);
         Ok(writer)
     }
 
-    pub(crate) async fn leave(&self, store: &dyn Store, writer: &Arc<Writer>) {
-        let mut current = self.0.lock().await;
-        let Some((users, _)) = current.as_mut().filter(|(_, other)| Arc::ptr_eq(other, writer)) else {
-            return;
-        };
-        *users -= 1;
-        if *users == 0 {
-            *current = None;
-            // Not given back, it is free once this process is gone.
-            if let Err(error) = store.release(writer.fence).await {
-                tracing::warn!(%error, "the writer lease was not given back");
-            }
+    /// Gives the lease back if this was the last to use it. A run whose future is
+    /// dropped never comes here: its lease stays until it expires or its process is gone,
+    /// and this engine may take it again.
+    pub(crate) async fn leave(&self, store: &dyn Store, writer: Arc<Writer>) {
+        // Held meanwhile, so that nobody joins what is being given back.
+        let _current = self.0.lock().await;
+        if let Some(writer) = Arc::into_inner(writer)
+            && let Err(error) = store.release(writer.fence).await
+        {
+            tracing::warn!(%error, "the writer lease was not given back");
         }
     }
 }

@@ -64,6 +64,14 @@ pub trait AddressStore: Send + Sync {
     /// Lets the address go, into its rest. What somebody else holds stays theirs.
     async fn release_address(&self, address: &Address, now: Timestamp) -> Result<(), StoreError>;
 
+    /// The address that the key holds.
+    async fn held_address(
+        &self,
+        deployment: &DeploymentName,
+        host: &HostName,
+        family: Family,
+    ) -> Result<Option<Address>, StoreError>;
+
     /// The whole table, held and resting, sorted by network and address.
     async fn addresses(&self) -> Result<Vec<StoredAddress>, StoreError>;
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 use fedi_model::inventory::AddressPool;
+use fedi_model::name::{DeploymentName, HostName};
 use fedi_model::resource::{Address, Family};
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -64,6 +65,16 @@ impl AddressStore for SqliteStore {
         .await
     }
 
+    async fn held_address(
+        &self,
+        deployment: &DeploymentName,
+        host: &HostName,
+        family: Family,
+    ) -> Result<Option<Address>, StoreError> {
+        let key = Key { host: host.to_string(), deployment: deployment.to_string(), family };
+        self.read("find an address", move |connection| held_by(connection, &key)).await
+    }
+
     async fn addresses(&self) -> Result<Vec<StoredAddress>, StoreError> {
         self.read("list addresses", |connection| select(connection, "ORDER BY network, address", [])).await
     }
@@ -95,7 +106,11 @@ impl Search {
         if let Some(held) = &held
             && let Some((pool, _)) = self.pools.iter().find(|(pool, _)| pool.network.trunc() == held.address.trunc())
         {
-            return self.take(connection, pool, held.address.addr()).map(Ok);
+            let again = self.of(pool, held.address.addr())?;
+            if again != *held {
+                put(connection, &again, None)?;
+            }
+            return Ok(Ok(again));
         }
         let Some((pool, address)) =
             self.last_held(connection)?.map_or_else(|| self.lowest(connection), |own| Ok(Some(own)))?
@@ -105,7 +120,9 @@ impl Search {
         if let Some(held) = held {
             rest(connection, &held, self.now)?;
         }
-        self.take(connection, pool, address).map(Ok)
+        let address = self.of(pool, address)?;
+        put(connection, &address, None)?;
+        Ok(Ok(address))
     }
 
     /// The address that the key held last, where it is still in a pool.
@@ -141,19 +158,18 @@ impl Search {
         Ok(None)
     }
 
-    fn take(&self, connection: &Connection, pool: &AddressPool, address: IpAddr) -> Result<Address, Failed> {
+    /// An address of a pool, for the key.
+    fn of(&self, pool: &AddressPool, address: IpAddr) -> Result<Address, Failed> {
         let broken = |_| Failed::Damaged("an address pool holds an impossible address".to_owned());
         let what = || "the key of an address".to_owned();
-        let address = Address {
+        Ok(Address {
             deployment: parse(&self.key.deployment, what)?,
             host: parse(&self.key.host, what)?,
             family: self.key.family,
             address: IpNet::new(address, pool.network.prefix_len()).map_err(broken)?,
             gateway: pool.gateway,
             quarantine_hours: pool.quarantine_hours,
-        };
-        put(connection, &address, None)?;
-        Ok(address)
+        })
     }
 
     fn exhausted(&self, connection: &Connection) -> Result<Exhausted, Failed> {
