@@ -7,6 +7,7 @@
 pub mod dns;
 pub mod guest;
 pub mod health;
+pub mod hypervisor;
 pub mod secrets;
 pub mod site;
 pub mod system;

@@ -1,0 +1,5 @@
+//! Hypervisors.
+
+mod proxmox;
+
+pub use proxmox::{Memory, ProxmoxHost};

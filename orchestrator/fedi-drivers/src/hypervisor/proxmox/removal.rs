@@ -1,0 +1,107 @@
+//! Destroying a VM: only one that can be proved to be ours.
+
+use std::time::Duration;
+
+use fedi_engine::drivers::{DriverError, DriverErrorKind, StepContext};
+use fedi_model::resource::Vm;
+use proxmox_api::{Class, ConfigChange, TaskState, Upid, Wait};
+
+use super::ProxmoxHost;
+use super::machine::Found;
+use super::mark::Mark;
+
+/// Deleting large disks takes its time on some storages.
+const DESTROY: Duration = Duration::from_secs(10 * 60);
+
+/// Aborting a create makes its worker clean up.
+const ABORT: Duration = Duration::from_secs(120);
+
+impl ProxmoxHost {
+    pub(super) async fn destroy(&self, vm: &Vm, cx: &dyn StepContext) -> Result<(), DriverError> {
+        let what = || format!("Failed to destroy VM `{}` on host `{}`", vm.deployment, self.name);
+        let noted = cx.recall("vmid").await.and_then(|text| text.parse().ok());
+        let like = Vm { vmid: vm.vmid.or(noted), ..vm.clone() };
+        self.abort_begun(cx).await?;
+        let Some(found) = self.find(&like).await? else {
+            return self.report_stuck(&like, cx).await;
+        };
+        self.prove(&like, &found).await?;
+        let Found { machine, config, vm: found } = found;
+        if config.is_protected() {
+            let change = ConfigChange::new().delete("protection").based_on(&config);
+            machine.set_config(&change).await.map_err(|error| self.fault(&error, what()))?;
+        }
+        if found.running {
+            cx.progress("stopping", None, None);
+            self.shut_down(&machine, what).await?;
+        }
+        cx.progress("deleting its disks", None, None);
+        let upid = match machine.destroy().await {
+            Ok(upid) => upid,
+            Err(error) if error.class().is_not_found() => return Ok(()),
+            Err(error) => return Err(self.fault(&error, what())),
+        };
+        match self.client.wait(&upid, &Wait::up_to(DESTROY)).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.class().is_not_found() => Ok(()),
+            Err(error) if error.class().is_locked() => {
+                Err(self.fault(&error, what()).hint(self.unlock(machine.vmid())))
+            }
+            Err(error) => Err(self.fault(&error, what())),
+        }
+    }
+
+    /// Ends a create of this step that still runs. Proxmox cleans up behind it.
+    async fn abort_begun(&self, cx: &dyn StepContext) -> Result<(), DriverError> {
+        let Some(upid) = cx.recall("upid").await.and_then(|text| text.parse::<Upid>().ok()) else { return Ok(()) };
+        let what = || format!("Failed to stop the task `{upid}`");
+        match self.client.task_state(&upid).await {
+            Ok(TaskState::Running) => {}
+            Ok(TaskState::Ended(_)) => return Ok(()),
+            Err(error) if error.class().is_not_found() => return Ok(()),
+            Err(error) => return Err(self.fault(&error, what())),
+        }
+        cx.progress("stopping the import", None, None);
+        self.client.stop_task(&upid).await.map_err(|error| self.fault(&error, what()))?;
+        match self.client.wait(&upid, &Wait::up_to(ABORT)).await {
+            Err(error) if *error.class() == Class::Deadline => Err(self.fault(&error, what())),
+            // It ended, however it did: what is there now is looked at next.
+            _ => Ok(()),
+        }
+    }
+
+    /// UUID, mark and pool must all say that it is ours.
+    async fn prove(&self, wanted: &Vm, found: &Found) -> Result<(), DriverError> {
+        let foreign = |why: String| {
+            DriverError::new(
+                DriverErrorKind::Foreign,
+                format!("VM {} on host `{}` cannot be proved to be `{}`", found.machine.vmid(), self.name, wanted.deployment),
+            )
+            .cause(why)
+            .hint("fedi destroys only what it can prove it made; remove it by hand")
+        };
+        let mark = found.config.description().and_then(Mark::find);
+        match mark {
+            Some(mark) if mark.uuid == wanted.uuid && mark.deployment == wanted.deployment => {}
+            Some(mark) => return Err(foreign(format!("Its description names `{}` ({})", mark.deployment, mark.uuid))),
+            None => return Err(foreign("Its description has lost fedi's mark".to_owned())),
+        }
+        let entries = self.entries().await;
+        let entries = entries.map_err(|error| self.fault(&error, format!("Failed to look at pool `{}`", self.settings.pool)))?;
+        if entries.iter().any(|entry| entry.vmid == found.machine.vmid()) {
+            return Ok(());
+        }
+        Err(foreign(format!("It is not in the pool `{}`", self.settings.pool)))
+    }
+
+    /// A create that died left a VM that no token can remove: say so.
+    async fn report_stuck(&self, like: &Vm, cx: &dyn StepContext) -> Result<(), DriverError> {
+        if let Some(vmid) = like.vmid
+            && cx.recall("upid").await.is_some()
+            && self.is_stuck(vmid).await
+        {
+            cx.notice(&format!("VM {vmid} was left half-made and fedi may not remove it. {}", self.unlock(vmid)));
+        }
+        Ok(())
+    }
+}
