@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use fedi_model::inventory::{Credential, Deployment, FediFile, HostFile, Inventory, Tls};
 use fedi_model::{DeploymentName, HostName};
 
-use crate::check;
+use crate::check::check_across;
 use crate::credential::{self, CredentialError, CredentialText};
 use crate::environment::{Environment, PathError};
 use crate::problem::Problems;
@@ -85,7 +85,7 @@ impl Folder {
             return Err(LoadError::NotFound { start: root.to_owned() });
         }
         let (files, mut problems) = read::read(root);
-        problems.extend(check::check(&files));
+        check_across(&files, &mut problems);
         Problems::check(problems)?;
         let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
         let inventory = files.into_inventory().ok_or_else(|| LoadError::NotFound { start: root.clone() })?;
@@ -214,13 +214,14 @@ impl Folder {
         Ok(self.environment.config_dir()?.join(text))
     }
 
-    /// `hosts/<host>`.
-    pub fn host_dir(&self, host: &HostName) -> PathBuf {
-        read::host_dir(&self.root, host)
+    /// Where a deployment's file lies below the root:
+    /// `hosts/<host>/deployments/<name>.toml`.
+    pub fn deployment_path(host: &HostName, name: &DeploymentName) -> PathBuf {
+        read::deployment_file(Path::new(""), host, name)
     }
 
-    /// `hosts/<host>/deployments/<name>.toml`.
-    pub fn deployment_file(&self, host: &HostName, name: &DeploymentName) -> PathBuf {
-        read::deployment_file(&self.root, host, name)
+    /// Where a host's file lies below the root: `hosts/<host>/host.toml`.
+    pub fn host_path(host: &HostName) -> PathBuf {
+        read::host_dir(Path::new(""), host).join("host.toml")
     }
 }

@@ -8,17 +8,26 @@
 mod check;
 mod credential;
 mod document;
+mod edit;
 mod environment;
 mod folder;
 mod problem;
 mod read;
 mod schema;
 mod suggest;
+mod template;
 mod validate;
+mod write;
 
 pub use credential::{CredentialError, CredentialText};
+pub use edit::{
+    EditError, add_deployment, add_host, move_deployment, remove_deployment, remove_host, set_in_deployment,
+    set_in_fedi, set_in_host,
+};
 pub use environment::{Environment, PathError};
 pub use folder::{Folder, ImageSource, LoadError, ROOT_FILE, Unknown};
 pub use problem::{Problem, Problems};
 pub use schema::FileKind;
 pub use suggest::{suggest, suggestion};
+pub use template::NewHost;
+pub use toml_edit;

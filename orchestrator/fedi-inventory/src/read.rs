@@ -9,12 +9,22 @@ use fedi_model::inventory::{Deployment, DeploymentFile, FediFile, HostFile, Inve
 use fedi_model::{DeploymentName, HostName, NameError};
 use serde::de::DeserializeOwned;
 
+use crate::check::Findings;
 use crate::document::{Document, Place};
 use crate::folder::ROOT_FILE;
 use crate::problem::Problem;
 use crate::schema::FileKind;
 use crate::suggest::suggest;
 use crate::validate::validate;
+
+/// A kind of file of an inventory.
+pub(crate) trait InventoryFile: DeserializeOwned {
+    /// Which kind.
+    const KIND: FileKind;
+
+    /// Takes down what is wrong with it by itself.
+    fn check(&self, findings: &mut Findings<'_>);
+}
 
 /// Every file that could be read and fits its shape, with where things stand in it.
 #[derive(Debug, Default)]
@@ -67,7 +77,7 @@ pub(crate) fn deployment_file(root: &Path, host: &HostName, name: &DeploymentNam
 /// Reads all that is there.
 pub(crate) fn read(root: &Path) -> (Files, Vec<Problem>) {
     let mut reader = Reader { root, problems: Vec::new() };
-    let mut files = Files { fedi: reader.file(Path::new(ROOT_FILE), FileKind::Fedi), hosts: BTreeMap::new() };
+    let mut files = Files { fedi: reader.file(Path::new(ROOT_FILE)), hosts: BTreeMap::new() };
     let hosts = PathBuf::from("hosts");
     for (name, is_folder) in reader.entries(&hosts) {
         if is_folder && !name.starts_with('.') {
@@ -91,7 +101,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn host(&mut self, folder: &Path) -> Host {
-        let mut host = Host { file: self.file(&folder.join("host.toml"), FileKind::Host), deployments: Vec::new() };
+        let mut host = Host { file: self.file(&folder.join("host.toml")), deployments: Vec::new() };
         let deployments = folder.join("deployments");
         let entries = self.entries(&deployments);
         let has = |file: &str| entries.iter().any(|(name, _)| name == file);
@@ -115,7 +125,7 @@ impl Reader<'_> {
             let Some(stem) = file.strip_suffix(".toml") else { continue };
             match DeploymentName::new(stem) {
                 Ok(name) => {
-                    if let Some(read) = self.file(&path, FileKind::Deployment) {
+                    if let Some(read) = self.file(&path) {
                         host.deployments.push((name, read, has(&format!("{stem}.nix"))));
                     }
                 }
@@ -146,7 +156,7 @@ impl Reader<'_> {
         entries
     }
 
-    fn file<T: DeserializeOwned>(&mut self, file: &Path, kind: FileKind) -> Option<Read<T>> {
+    fn file<T: InventoryFile>(&mut self, file: &Path) -> Option<Read<T>> {
         let text = match fs::read_to_string(self.root.join(file)) {
             Ok(text) => text,
             Err(error) => {
@@ -154,7 +164,7 @@ impl Reader<'_> {
                 return None;
             }
         };
-        let (read, problems) = parse(file, kind, text);
+        let (read, problems) = parse(file, text);
         self.problems.extend(problems);
         read
     }
@@ -174,14 +184,23 @@ impl Reader<'_> {
     }
 }
 
-/// Reads one file. What is wrong with it is all told; where that is nothing but keys
-/// that nobody knows, the rest of it is read all the same, so that more can be told.
-pub(crate) fn parse<T: DeserializeOwned>(file: &Path, kind: FileKind, text: String) -> (Option<Read<T>>, Vec<Problem>) {
+/// Reads one file and checks it by itself. What is wrong with it is all told; where
+/// its shape is wrong by nothing but keys that nobody knows, the rest of it is read all
+/// the same, so that more can be told.
+pub(crate) fn parse<T: InventoryFile>(file: &Path, text: String) -> (Option<Read<T>>, Vec<Problem>) {
+    let (read, mut problems) = parse_unchecked::<T>(file, text);
+    if let Some(read) = &read {
+        read.value.check(&mut Findings::new(&read.document, &mut problems));
+    }
+    (read, problems)
+}
+
+fn parse_unchecked<T: InventoryFile>(file: &Path, text: String) -> (Option<Read<T>>, Vec<Problem>) {
     let document = match Document::parse(file, text) {
         Ok(document) => document,
         Err(problems) => return (None, problems),
     };
-    let misfits = validate(&document, kind.shape());
+    let misfits = validate(&document, T::KIND.shape());
     if !misfits.problems.is_empty() {
         let others = misfits.problems.len() - misfits.unknown.len();
         let rest = if others == 0 { document.without(&misfits.unknown) } else { None };

@@ -12,7 +12,8 @@ use crate::problem::Problem;
 use crate::read::Files;
 use crate::suggest::list;
 
-pub(super) fn check(files: &Files, problems: &mut Vec<Problem>) {
+/// Takes down what is wrong between files.
+pub(crate) fn check(files: &Files, problems: &mut Vec<Problem>) {
     let mut names: BTreeMap<&DeploymentName, &HostName> = BTreeMap::new();
     let mut domains: BTreeMap<&Domain, &DeploymentName> = BTreeMap::new();
     for (host_name, host) in &files.hosts {

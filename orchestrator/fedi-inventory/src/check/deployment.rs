@@ -3,13 +3,23 @@
 use fedi_model::inventory::DeploymentFile;
 
 use super::{Findings, at, is_mail_address};
+use crate::read::InventoryFile;
+use crate::schema::FileKind;
 
 /// What a guest needs at least, and what no hypervisor gives: a slip of the pen.
 const CORES: (u32, u32) = (1, 512);
 const MEMORY_MIB: (u32, u32) = (512, 4 * 1024 * 1024);
 const STATE_GIB: (u32, u32) = (1, 64 * 1024);
 
-pub(super) fn check(file: &DeploymentFile, findings: &mut Findings<'_>) {
+impl InventoryFile for DeploymentFile {
+    const KIND: FileKind = FileKind::Deployment;
+
+    fn check(&self, findings: &mut Findings<'_>) {
+        check(self, findings);
+    }
+}
+
+fn check(file: &DeploymentFile, findings: &mut Findings<'_>) {
     let resources = &file.resources;
     for (key, value, (least, most)) in [
         ("cores", resources.cores, CORES),

@@ -4,8 +4,18 @@ use fedi_model::inventory::FediFile;
 use fedi_model::name::HostName;
 
 use super::{Findings, at, is_mail_address};
+use crate::read::InventoryFile;
+use crate::schema::FileKind;
 
-pub(super) fn check(file: &FediFile, findings: &mut Findings<'_>) {
+impl InventoryFile for FediFile {
+    const KIND: FileKind = FileKind::Fedi;
+
+    fn check(&self, findings: &mut Findings<'_>) {
+        check(self, findings);
+    }
+}
+
+fn check(file: &FediFile, findings: &mut Findings<'_>) {
     // The same rule as for a host, in other words.
     if HostName::new(file.name.as_str()).is_err() {
         findings.add_with_hint(

@@ -3,15 +3,27 @@
 use fedi_model::inventory::{Credential, HostFile, Hypervisor, SystemDriver, Tls};
 use url::Url;
 
-use super::{Findings, at};
+use super::{Findings, addresses, at, dns};
 use crate::document::Place;
+use crate::read::InventoryFile;
+use crate::schema::FileKind;
 
 /// Proxmox' own bounds: `pve-vmid` in its API schema.
 const VMIDS: std::ops::RangeInclusive<u32> = 100..=999_999_999;
 
-pub(super) fn check(file: &HostFile, findings: &mut Findings<'_>) {
-    hypervisor(&file.hypervisor, findings);
-    image(file, findings);
+impl InventoryFile for HostFile {
+    const KIND: FileKind = FileKind::Host;
+
+    fn check(&self, findings: &mut Findings<'_>) {
+        hypervisor(&self.hypervisor, findings);
+        image(self, findings);
+        system(self, findings);
+        addresses::check(&self.address_pools, findings);
+        dns::check(&self.dns, findings);
+    }
+}
+
+fn system(file: &HostFile, findings: &mut Findings<'_>) {
     match (file.system.driver, &file.system.folder) {
         (SystemDriver::Prebuilt, None) => findings.add_with_hint(
             &at(&["system"]),

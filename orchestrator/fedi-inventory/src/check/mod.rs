@@ -9,30 +9,8 @@ mod host;
 
 use crate::document::{Document, Place};
 use crate::problem::Problem;
-use crate::read::Files;
 
-/// Everything that is wrong with files that are each well-formed.
-pub(crate) fn check(files: &Files) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    if let Some(file) = &files.fedi {
-        let mut findings = Findings::new(&file.document, &mut problems);
-        fedi::check(&file.value, &mut findings);
-    }
-    for host in files.hosts.values() {
-        if let Some(file) = &host.file {
-            let mut findings = Findings::new(&file.document, &mut problems);
-            host::check(&file.value, &mut findings);
-            addresses::check(&file.value.address_pools, &mut findings);
-            dns::check(&file.value.dns, &mut findings);
-        }
-        for (_, file, _) in &host.deployments {
-            let mut findings = Findings::new(&file.document, &mut problems);
-            deployment::check(&file.value, &mut findings);
-        }
-    }
-    across::check(files, &mut problems);
-    problems
-}
+pub(crate) use across::check as check_across;
 
 /// Takes down what is wrong with one file.
 pub(crate) struct Findings<'a> {
