@@ -11,6 +11,7 @@ mod document;
 mod edit;
 mod environment;
 mod folder;
+mod init;
 mod problem;
 mod read;
 mod schema;
@@ -26,6 +27,7 @@ pub use edit::{
 };
 pub use environment::{Environment, PathError};
 pub use folder::{Folder, ImageSource, LoadError, ROOT_FILE, Unknown};
+pub use init::{InitError, InitOptions, InitReport, init};
 pub use problem::{Problem, Problems};
 pub use schema::FileKind;
 pub use suggest::{suggest, suggestion};
