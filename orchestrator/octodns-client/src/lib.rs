@@ -25,7 +25,7 @@
 //! anybody. The conflict says so and what to do; a zone delegated to fedi
 //! avoids the question.
 //!
-//! Python is started once per [`Process`] (about 0.3 s) and serves several
+//! Python is started once per [`Process`] (0.15 s with the first request) and serves several
 //! requests. Where only the question "is it still so?" has to be answered,
 //! [`authoritative`] does it in milliseconds without Python.
 //!

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use octodns_client::authoritative::{Authoritative, Expected, WaitOptions};
+use octodns_client::authoritative::{Answer, Authoritative, DiscoverError, Expected, QueryError, WaitOptions};
 use octodns_client::testing::{Bind, Fault, Proxy, is_dns_update, process};
 use octodns_client::{
     Change, Effect, Error, Limits, OctoDns, Process, RecordKey, RecordName, RecordSet, RecordType, ZoneName,
@@ -222,4 +222,34 @@ async fn a_server_that_is_down_is_worth_retrying() -> Result<()> {
     assert!(matches!(error, Error::Unavailable { .. }) && error.is_retryable(), "{error:?}");
     assert_eq!(error.effect(), Effect::Nothing);
     Ok(())
+}
+
+#[tokio::test]
+async fn a_zones_servers_are_found_and_speak_for_it() -> Result<()> {
+    let world = world!();
+    let found = Authoritative::discover_through(&world.zone, world.bind.dns()).await?;
+    let server = &found.servers()[0];
+    assert_eq!(server.name, "ns.example.test.");
+    assert_eq!(server.addresses, ["127.0.0.1:53".parse()?]);
+    let missing = Authoritative::discover_through(&ZoneName::new("missing.test")?, world.bind.dns()).await;
+    assert!(matches!(missing, Err(DiscoverError::Lookup { .. })), "{missing:?}");
+
+    let servers = Authoritative::new([world.bind.dns()]);
+    let ask = async |name: &str, kind| servers.ask(&RecordKey::new(name.parse().unwrap(), kind)).await.remove(0).answer;
+    let negative_ttl = Some(60);
+    assert_eq!(ask("taken.example.test", RecordType::Mx).await, Ok(Answer::NoData { negative_ttl }));
+    assert_eq!(ask("nothing.example.test", RecordType::A).await, Ok(Answer::NxDomain { negative_ttl }));
+    assert_eq!(ask("elsewhere.test", RecordType::A).await, Err(QueryError::Failed("REFUSED".into())));
+    Ok(())
+}
+
+/// An answer that does not fit into a datagram comes over TCP.
+#[tokio::test]
+async fn a_large_answer_is_read_whole() -> Result<()> {
+    let world = world!();
+    let texts: Vec<String> = (0..12).map(|i| format!("{i} {}", "x".repeat(240))).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let large = set("large", RecordType::Txt, &texts);
+    world.put(&[], std::slice::from_ref(&large)).await?;
+    world.visible(&[Expected::Present(large)]).await
 }
