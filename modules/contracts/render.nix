@@ -56,12 +56,15 @@ let
     special:
     ''to_entries | map("\(.key)=\"" + (.value | tostring | gsub("(?<c>[${special}])"; "\\\(.c)")) + "\"") | .[]'';
 
+  # An undeclared one is an assertion below.
+  pathOf = app: secret: (cfg.secret.${app} or { }).${secret}.path or "/undeclared/${secret}";
+
   write =
     app: name: file:
     let
       names = lib.unique (secretsIn file.content);
       arguments = lib.imap0 (
-        index: secret: "--rawfile s${toString index} ${lib.escapeShellArg cfg.secret.${app}.${secret}.path}"
+        index: secret: "--rawfile s${toString index} ${lib.escapeShellArg (pathOf app secret)}"
       ) names;
       expression = toJq names file.content;
       program =
