@@ -3,7 +3,7 @@
 //!
 //! A workflow gives [`workflow`] a [`Testbed`](workflow::Testbed) and is run twice,
 //! failed at every call, and killed after every journal append.
-//! A dev-dependency only; it panics where a test should fail.
+//! [`store_suite`] is what every store must do. A dev-dependency only; it panics where a test should fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod clock;
@@ -13,6 +13,7 @@ mod delegate;
 mod faults;
 mod map_world;
 pub mod sample;
+pub mod store_suite;
 pub mod workflow;
 
 pub use clock::TestClock;

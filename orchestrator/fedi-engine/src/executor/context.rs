@@ -17,9 +17,9 @@ pub(super) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(step: &'a Step, journal: &'a Journal<'a>, stop: &'a Stop) -> Self {
+    pub(super) fn new(step: &'a Step, journal: &'a Journal<'a>, wish: &'a Stop) -> Self {
         let key = format!("{}/{}", journal.state().id, step.id);
-        Self { key, step, journal, stop }
+        Self { key, step, journal, stop: wish }
     }
 }
 

@@ -27,8 +27,8 @@ impl Executor<'_> {
     /// Carries a stage out; `false` when not all of it is done.
     async fn stage(&self, stage: &Stage) -> Result<bool, Cut> {
         let steps: Vec<&Step> = {
-            let state = self.journal.state();
-            stage.steps.iter().filter(|step| !state.step(&step.id).is_finished()).collect()
+            let run = self.journal.state();
+            stage.steps.iter().filter(|step| !run.step(&step.id).is_finished()).collect()
         };
         if steps.is_empty() {
             return Ok(true);

@@ -1,5 +1,7 @@
 //! The transition function of runs: what may follow what, and what it comes to.
 
+#![allow(clippy::unwrap_used)]
+
 mod ledger;
 mod random;
 mod sound;
