@@ -113,6 +113,23 @@ impl Resource {
     }
 }
 
+impl Resource {
+    /// The host that it is on, where it is on one.
+    pub fn host(&self) -> Option<&HostName> {
+        match self {
+            Self::Address(it) => Some(&it.host),
+            Self::Secret(_) => None,
+            Self::Image(it) => Some(&it.host),
+            Self::Vm(it) => Some(&it.host),
+            Self::HostKey(it) => Some(&it.guest.host),
+            Self::Records(it) => Some(&it.host),
+            Self::Delivery(it) => Some(&it.guest.host),
+            Self::Lease(it) => Some(&it.guest.host),
+            Self::System(it) => Some(&it.guest.host),
+        }
+    }
+}
+
 /// IPv4 or IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

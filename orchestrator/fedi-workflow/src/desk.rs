@@ -17,8 +17,9 @@ use fedi_model::run::{RunEvent, RunPhase};
 use fedi_plan::{DeployInputs, DestroyInputs, Known, SystemInput};
 use uuid::Uuid;
 
+use crate::WorkflowError;
+use crate::image::image;
 use crate::look::{self, GuestState};
-use crate::{WorkflowError, image};
 
 /// Prepares plans.
 pub struct Desk {
@@ -83,7 +84,7 @@ impl Desk {
                 toplevel: &resolved.toplevel,
                 manifest: &resolved.manifest,
             },
-            image: image::wanted(host_name, host, self.folder.image(host)?, self.store.as_ref()).await?,
+            image: image(&self.folder, host_name, self.store.as_ref()).await?,
             addresses,
             uuid,
             epoch: self.epoch(&deployment.name, &ledger).await?,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use fedi_engine::drivers::{DriverError, DriverErrorKind};
 use fedi_engine::store::Store;
-use fedi_inventory::ImageSource;
+use fedi_inventory::{Folder, ImageSource};
 use fedi_model::inventory::HostFile;
 use fedi_model::name::HostName;
 use fedi_model::resource::Image;
@@ -18,9 +18,15 @@ use crate::WorkflowError;
 /// How much of the digest stands in the file name.
 const DIGITS: usize = 16;
 
+/// The image that new guests of a host start from.
+pub async fn image(folder: &Folder, host: &HostName, store: &dyn Store) -> Result<Image, WorkflowError> {
+    let (name, file) = folder.host(host.as_str())?;
+    wanted(name, file, folder.image(file)?, store).await
+}
+
 /// The image as the host's file asks for it. The digest of a file is computed once for
 /// every change of the file (size, time, inode) and remembered.
-pub(crate) async fn wanted(
+async fn wanted(
     host: &HostName,
     file: &HostFile,
     source: ImageSource,

@@ -11,4 +11,5 @@ mod look;
 
 pub use desk::{Desk, Prepared};
 pub use error::WorkflowError;
+pub use image::image;
 pub use look::GuestState;

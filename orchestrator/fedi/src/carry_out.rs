@@ -1,0 +1,136 @@
+//! Shows a plan, asks, carries it out, and says how it ended: what every command that
+//! changes the world does.
+
+use std::sync::Arc;
+
+use fedi_engine::{EngineError, Interrupt, Outcome};
+use fedi_model::event::EventLine;
+use fedi_model::plan::Plan;
+use fedi_model::run::RunId;
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::context::Workshop;
+use crate::error::{CommandError, Exit};
+use crate::ui::{Progress, Ui};
+
+/// How a run ended, for people and programs.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Ending {
+    /// Which run, where there was one.
+    pub(crate) run: Option<RunId>,
+    /// `completed`, `no-changes`, `unwound`, `paused`, `unhealthy`, `abandoned`.
+    pub(crate) outcome: &'static str,
+}
+
+/// What to do with a run.
+pub(crate) enum Work {
+    /// Carry out a plan.
+    Start(Plan),
+    /// Take a run up again.
+    Resume(RunId),
+    /// Take a run back.
+    Undo(RunId),
+}
+
+/// Does it, with progress; the first Ctrl-C stops at the next safe point.
+pub(crate) async fn carry_out(workshop: &Workshop, ui: Ui, work: Work) -> Result<Outcome, CommandError> {
+    let progress = Arc::new(Progress::new(ui));
+    let watcher = Arc::clone(&progress);
+    let observer = Arc::new(move |line: &EventLine| watcher.line(line));
+    let engine = workshop.engine(observer);
+    let listener = tokio::spawn(listen(engine.interrupt(), ui));
+    let outcome = match work {
+        Work::Start(plan) => engine.start(&plan).await,
+        Work::Resume(run) => engine.resume(run).await,
+        Work::Undo(run) => engine.undo(run).await,
+    };
+    listener.abort();
+    progress.end();
+    outcome.map_err(CommandError::from)
+}
+
+/// The first signal asks, the second ends the process: the journal knows where it was.
+async fn listen(interrupt: Interrupt, ui: Ui) {
+    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return;
+    };
+    let mut asked = false;
+    loop {
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+        }
+        if asked {
+            ui.say("Stopped at once; the run can be resumed with `fedi run resume`");
+            std::process::exit(Exit::Resumable as i32);
+        }
+        asked = true;
+        ui.say("Stopping at the next safe point; press Ctrl-C again to stop at once");
+        interrupt.request();
+    }
+}
+
+/// Turns an outcome into the end of a command.
+pub(crate) fn conclude(ui: Ui, outcome: &Outcome, done: &str) -> Result<Exit, CommandError> {
+    let report = Ending { run: outcome.run(), outcome: word(outcome) };
+    match outcome {
+        Outcome::NothingToDo | Outcome::Completed { .. } | Outcome::Abandoned { .. } => {
+            ui.report(&report, done)?;
+            Ok(Exit::Done)
+        }
+        Outcome::Unwound { run, failure: None } => {
+            ui.report(&report, &format!("Run {run} is taken back\n"))?;
+            Ok(Exit::Done)
+        }
+        Outcome::Unwound { run, failure: Some(failure) } => {
+            let mut error = CommandError::from(failure.clone()).exit(Exit::Failed);
+            // What a failed step left is what the way back has removed.
+            error.left = None;
+            error.causes.push(format!("Run {run} is taken back: everything is as it was before"));
+            Err(error)
+        }
+        Outcome::Unhealthy { failure, .. } => Err(CommandError::from(failure.clone()).exit(Exit::Unhealthy)),
+        Outcome::Paused { run, reason, failure, pivoted, .. } => {
+            let mut error = match failure {
+                Some(failure) => CommandError::from(failure.clone()),
+                None => CommandError::failed(format!("Run {run} stopped: {reason}")),
+            };
+            error.exit = Exit::Resumable;
+            let back = if *pivoted { "" } else { ", or take it back with `fedi run undo`" };
+            let resume = format!("Go on with `fedi run resume {run}`{back}");
+            error.hint = Some(error.hint.map_or(resume.clone(), |hint| format!("{hint}; then: {resume}")));
+            Err(error)
+        }
+    }
+}
+
+fn word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::NothingToDo => "no-changes",
+        Outcome::Completed { .. } => "completed",
+        Outcome::Unhealthy { .. } => "unhealthy",
+        Outcome::Unwound { .. } => "unwound",
+        Outcome::Paused { .. } => "paused",
+        Outcome::Abandoned { .. } => "abandoned",
+    }
+}
+
+impl From<EngineError> for CommandError {
+    fn from(error: EngineError) -> Self {
+        let exit = match error.exit_code() {
+            4 => Exit::Resumable,
+            5 => Exit::Locked,
+            _ => Exit::Refused,
+        };
+        let hint = error.hint();
+        let message = error.to_string();
+        let mut made = CommandError::new(exit, message);
+        if let Some(source) = std::error::Error::source(&error) {
+            made = made.because(source);
+        }
+        made.hint = hint;
+        made
+    }
+}

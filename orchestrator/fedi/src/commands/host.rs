@@ -1,0 +1,227 @@
+//! `fedi host`.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use clap::{Args, Subcommand};
+use fedi_inventory::NewHost;
+use fedi_model::inventory::{AddressPool, Credential, Tls};
+use fedi_model::name::{Domain, HostName};
+use serde::Serialize;
+
+use crate::cli::Global;
+use crate::context::Context;
+use crate::error::{CommandError, Exit};
+use crate::ui::{Table, Ui};
+
+/// Add, list and check the hosts that deployments run on
+#[derive(Debug, Subcommand)]
+pub(crate) enum Host {
+    /// Describe a new host: writes hosts/<name>/host.toml
+    Add(Box<Add>),
+    /// List the hosts
+    List,
+    /// Check that the hosts' files are right and that their APIs answer
+    Check(Check),
+}
+
+/// Options of `host add`.
+#[derive(Debug, Args)]
+pub(crate) struct Add {
+    /// Its name
+    name: HostName,
+    /// URL of the Proxmox API: `https://pve.example.org:8006`
+    #[arg(long)]
+    endpoint: String,
+    /// SHA-256 fingerprint of its certificate, as `pvenode cert info` prints it
+    #[arg(long, required_unless_present = "ca")]
+    fingerprint: Vec<String>,
+    /// File with the certificate authority that signed its certificate
+    #[arg(long, conflicts_with = "fingerprint")]
+    ca: Option<String>,
+    /// File with the API token; without it, credentials/<name>/proxmox-token in fedi's
+    /// configuration folder
+    #[arg(long)]
+    token_file: Option<String>,
+    /// The node that guests go to
+    #[arg(long)]
+    node: String,
+    /// The pool that all guests are in
+    #[arg(long, default_value = "fedi")]
+    pool: String,
+    /// Storage for guests' disks
+    #[arg(long, default_value = "local-lvm")]
+    vm_storage: String,
+    /// Storage for images
+    #[arg(long, default_value = "local")]
+    image_storage: String,
+    /// Bridge of the guests' network cards
+    #[arg(long, default_value = "vmbr0")]
+    bridge: String,
+    /// The guest image: a qcow2 file here or an https URL
+    #[arg(long)]
+    image: String,
+    /// SHA-256 of the image; needed for a URL
+    #[arg(long)]
+    image_sha256: Option<String>,
+    /// Addresses for guests, as NETWORK,GATEWAY,FIRST,LAST: `192.0.2.0/24,192.0.2.1,192.0.2.10,192.0.2.99`
+    #[arg(long, required = true, value_parser = pool)]
+    addresses: Vec<AddressPool>,
+    /// Name server that guests ask
+    #[arg(long, required = true)]
+    resolver: Vec<IpAddr>,
+    /// Zone that deployments' domains may lie in
+    #[arg(long, required = true)]
+    zone: Vec<Domain>,
+}
+
+fn pool(text: &str) -> Result<AddressPool, String> {
+    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+    let [network, gateway, first, last] = parts.as_slice() else {
+        return Err("it must have four parts: NETWORK,GATEWAY,FIRST,LAST".to_owned());
+    };
+    let address = |text: &str| text.parse::<IpAddr>().map_err(|_| format!("`{text}` is no address"));
+    Ok(AddressPool {
+        network: network.parse().map_err(|_| format!("`{network}` is no network"))?,
+        gateway: address(gateway)?,
+        first: address(first)?,
+        last: address(last)?,
+        quarantine_hours: 24,
+    })
+}
+
+/// Options of `host check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The host; all of them if none is named
+    host: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Row {
+    host: String,
+    endpoint: String,
+    node: String,
+    zones: Vec<String>,
+    deployments: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Hosts {
+    hosts: Vec<Row>,
+}
+
+pub(crate) async fn run(command: &Host, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
+    match command {
+        Host::Add(args) => add(args, global, ui),
+        Host::List => list(&Context::open(global, ui)?),
+        Host::Check(args) => check(args, &Context::open(global, ui)?).await,
+    }
+}
+
+fn add(args: &Add, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
+    let context = Context::open(global, ui)?;
+    let tls = match &args.ca {
+        Some(file) => Tls::Ca(file.clone()),
+        None => Tls::Fingerprints(args.fingerprint.clone()),
+    };
+    let token = args.token_file.clone().unwrap_or_else(|| format!("credentials/{}/proxmox-token", args.name));
+    let new = NewHost {
+        endpoint: args.endpoint.clone(),
+        tls,
+        token: Credential::File(token.clone()),
+        node: args.node.clone(),
+        pool: args.pool.clone(),
+        vm_storage: args.vm_storage.clone(),
+        image_storage: args.image_storage.clone(),
+        bridge: args.bridge.clone(),
+        image: args.image.clone(),
+        image_sha256: args.image_sha256.clone(),
+        pools: args.addresses.clone(),
+        resolvers: args.resolver.clone(),
+        zones: args.zone.clone(),
+    };
+    let file = fedi_inventory::add_host(context.folder.root(), &args.name, &new)?;
+    ui.report(
+        &std::collections::BTreeMap::from([("file", file.display().to_string())]),
+        &format!("Wrote {}\n", file.display()),
+    )?;
+    ui.say(&format!(
+        "Write the API token to `{token}` in fedi's configuration folder (mode 0600), then run `fedi doctor {}`",
+        args.name
+    ));
+    Ok(Exit::Done)
+}
+
+fn list(context: &Context) -> Result<Exit, CommandError> {
+    let inventory = context.folder.inventory();
+    let mut table = Table::new(&["host", "endpoint", "node", "zones", "deployments"]);
+    let mut hosts = Vec::new();
+    for (name, host) in &inventory.hosts {
+        let on_it = inventory.deployments.values().filter(|deployment| deployment.host == *name);
+        let row = Row {
+            host: name.to_string(),
+            endpoint: host.hypervisor.endpoint.clone(),
+            node: host.hypervisor.node.clone(),
+            zones: host.dns.zones.iter().map(|zone| zone.name.to_string()).collect(),
+            deployments: on_it.map(|deployment| deployment.name.to_string()).collect(),
+        };
+        table.row(vec![
+            row.host.clone(),
+            row.endpoint.clone(),
+            row.node.clone(),
+            row.zones.join(", "),
+            row.deployments.join(", "),
+        ]);
+        hosts.push(row);
+    }
+    let text = if hosts.is_empty() { "The inventory has no hosts\n".to_owned() } else { table.render() };
+    context.ui.report(&Hosts { hosts }, &text)?;
+    Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Checked {
+    host: String,
+    version: Option<String>,
+    error: Option<CommandError>,
+}
+
+async fn check(args: &Check, context: &Context) -> Result<Exit, CommandError> {
+    // Opening the context has checked every file already.
+    let names: Vec<_> = match &args.host {
+        Some(name) => vec![context.folder.host(name)?.0],
+        None => context.folder.inventory().hosts.keys().collect(),
+    };
+    let store = context.store()?;
+    let (mut text, mut checked, mut exit) = (String::new(), Vec::new(), Exit::Done);
+    for name in names {
+        let (name, host) = context.folder.host(name.as_str())?;
+        let answer = async {
+            let report = context.hypervisor(name, host, &store)?.examine().await?;
+            Ok::<_, CommandError>(report)
+        };
+        match answer.await {
+            Ok(report) => {
+                let wrong = report.problems.len() + report.missing.len();
+                let _ = write!(text, "{name}: {}", report.version);
+                if wrong > 0 {
+                    exit = Exit::Refused;
+                    let _ = write!(text, ", {wrong} problems; see `fedi doctor {name}`");
+                }
+                text.push('\n');
+                checked.push(Checked { host: name.to_string(), version: Some(report.version), error: None });
+            }
+            Err(error) => {
+                exit = error.exit;
+                let _ = writeln!(text, "{name}: {}", error.render());
+                checked.push(Checked { host: name.to_string(), version: None, error: Some(error) });
+            }
+        }
+    }
+    context.ui.report(&std::collections::BTreeMap::from([("hosts", checked)]), &text)?;
+    Ok(exit)
+}

@@ -1,0 +1,204 @@
+//! `fedi run`.
+
+use std::fmt::Write as _;
+
+use clap::{Args, Subcommand};
+use fedi_engine::{Outcome, RunReport, RunSummary, Unobserved};
+use fedi_model::plan::Workflow;
+use fedi_model::run::{RunId, RunState};
+use serde::Serialize;
+
+use crate::carry_out::{Work, carry_out, conclude};
+use crate::cli::Global;
+use crate::context::{Context, Workshop};
+use crate::error::{CommandError, Exit};
+use crate::ui::{Table, Ui};
+
+/// See what was done and is being done; go on, go back, or leave it
+#[derive(Debug, Subcommand)]
+pub(crate) enum Run {
+    /// List the runs, newest first
+    List(List),
+    /// Show a run with every step
+    Show(One),
+    /// Go on with a run that stopped
+    Resume(Newest),
+    /// Take back what a run has done
+    Undo(Newest),
+    /// End a run and leave things as they are
+    Abandon(Newest),
+}
+
+/// Options of `run list`.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only those that are not over
+    #[arg(long)]
+    open: bool,
+}
+
+/// One run.
+#[derive(Debug, Args)]
+pub(crate) struct One {
+    /// Its number
+    run: RunId,
+}
+
+/// One run, or the one that is not over.
+#[derive(Debug, Args)]
+pub(crate) struct Newest {
+    /// Its number; without it, the one that is not over
+    run: Option<RunId>,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Runs {
+    runs: Vec<RunSummary>,
+}
+
+pub(crate) async fn run(command: &Run, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
+    let context = Context::open(global, ui)?;
+    match command {
+        Run::List(args) => list(args, &context).await,
+        Run::Show(args) => show(args, &context).await,
+        Run::Resume(args) => resume(args, &context).await,
+        Run::Undo(args) => undo(args, &context).await,
+        Run::Abandon(args) => abandon(args, &context).await,
+    }
+}
+
+async fn list(args: &List, context: &Context) -> Result<Exit, CommandError> {
+    let store = context.store()?;
+    let runs =
+        if args.open { RunSummary::open(store.as_ref()).await? } else { RunSummary::all(store.as_ref()).await? };
+    let mut table = Table::new(&["run", "what", "deployment", "host", "state", "started"]);
+    for run in &runs {
+        table.row(vec![
+            run.run.to_string(),
+            run.workflow.to_string(),
+            run.deployment.to_string(),
+            run.host.to_string(),
+            run.phase.to_string(),
+            run.started.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        ]);
+    }
+    let text = if runs.is_empty() { "No runs\n".to_owned() } else { table.render() };
+    context.ui.report(&Runs { runs }, &text)?;
+    Ok(Exit::Done)
+}
+
+async fn show(args: &One, context: &Context) -> Result<Exit, CommandError> {
+    let store = context.store()?;
+    let state = fedi_engine::load(store.as_ref(), args.run).await?;
+    let detail = RunReport::of(&state);
+    let mut text = format!(
+        "Run {}: {} `{}` on host `{}`, {}\n",
+        state.id, state.plan.workflow, state.plan.deployment, state.plan.host, state.phase
+    );
+    if let Some(reason) = &state.reason {
+        let _ = writeln!(text, "  because: {reason}");
+    }
+    for step in state.plan.steps() {
+        let word = state.step(&step.id).word();
+        let _ = writeln!(text, "  {word:<9} {}", fedi_plan::render::step(step));
+    }
+    if let Some(failure) = &state.failure {
+        let _ = writeln!(text, "\n{}", CommandError::from(failure.clone()).render());
+    }
+    if !state.phase.is_over() {
+        let _ = writeln!(text, "\nGo on with `fedi run resume {}`", state.id);
+    }
+    context.ui.report(&detail, &text)?;
+    Ok(Exit::Done)
+}
+
+async fn resume(args: &Newest, context: &Context) -> Result<Exit, CommandError> {
+    let (run, workshop, before) = pick(args, context).await?;
+    let outcome = carry_out(&workshop, context.ui, Work::Resume(run)).await?;
+    let mut done = format!("Run {run} is done\n");
+    if let Outcome::Completed { .. } = outcome {
+        done = settled(&workshop, context, &before).await?.unwrap_or(done);
+    }
+    conclude(context.ui, &outcome, &done)
+}
+
+async fn undo(args: &Newest, context: &Context) -> Result<Exit, CommandError> {
+    let (run, workshop, before) = pick(args, context).await?;
+    let question = format!("Take back what run {run} has done?");
+    if !args.yes && !context.ui.confirm(&question, "--yes")? {
+        context.ui.say("Nothing was changed");
+        return Ok(Exit::Done);
+    }
+    let outcome = carry_out(&workshop, context.ui, Work::Undo(run)).await?;
+    if let (Outcome::Unwound { .. }, Workflow::Deploy) = (&outcome, before.plan.workflow) {
+        workshop.desk.forget(&before.plan.deployment).await?;
+    }
+    conclude(context.ui, &outcome, "")
+}
+
+async fn abandon(args: &Newest, context: &Context) -> Result<Exit, CommandError> {
+    let (run, workshop, before) = pick(args, context).await?;
+    let question = format!("End run {run} and leave things as they are?");
+    if !args.yes && !context.ui.confirm(&question, "--yes")? {
+        context.ui.say("Nothing was changed");
+        return Ok(Exit::Done);
+    }
+    let outcome = workshop.engine(std::sync::Arc::new(Unobserved)).abandon(run).await?;
+    let name = &before.plan.deployment;
+    let next =
+        format!("Run {run} is abandoned; `fedi plan {name}` shows what is missing, `fedi destroy {name}` removes it\n");
+    conclude(context.ui, &outcome, &next)
+}
+
+/// The run that is meant, with drivers for its host.
+async fn pick(args: &Newest, context: &Context) -> Result<(RunId, Workshop, RunState), CommandError> {
+    let store = context.store()?;
+    let run = match args.run {
+        Some(run) => run,
+        None => match store.open_runs().await?.as_slice() {
+            [run] => run.id,
+            [] => return Err(CommandError::refused("No run is open").hint("See `fedi run list`")),
+            runs => {
+                let ids: Vec<String> = runs.iter().map(|run| run.id.to_string()).collect();
+                return Err(
+                    CommandError::refused(format!("Several runs are open: {}", ids.join(", "))).hint("Say which one")
+                );
+            }
+        },
+    };
+    let state = fedi_engine::load(store.as_ref(), run).await?;
+    drop(store);
+    let workshop = context.workshop(&[&state.plan.host])?;
+    Ok((run, workshop, state))
+}
+
+/// What follows a run that a resume has finished: the same as after its command.
+async fn settled(workshop: &Workshop, context: &Context, before: &RunState) -> Result<Option<String>, CommandError> {
+    let name = &before.plan.deployment;
+    match before.plan.workflow {
+        Workflow::Destroy => {
+            workshop.desk.forget(name).await?;
+            Ok(Some(format!("`{name}` is destroyed\n")))
+        }
+        Workflow::Deploy => {
+            let Ok(deployment) = context.folder.deployment(name.as_str()) else { return Ok(None) };
+            let mut text = format!("`{name}` is deployed: https://{}\n", deployment.domain());
+            let admin = before.plan.steps().find_map(|step| match &step.action {
+                fedi_model::plan::Action::Run { task } => match &**task {
+                    fedi_model::plan::Task::CreateAdmin { admin, .. } => Some(admin),
+                    _ => None,
+                },
+                _ => None,
+            });
+            if let Some(admin) = admin {
+                text.push_str(&super::deploy::first_login(workshop, deployment, admin).await?);
+            }
+            Ok(Some(text))
+        }
+        Workflow::RotateSecrets => Ok(None),
+    }
+}

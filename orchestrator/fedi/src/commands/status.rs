@@ -1,0 +1,237 @@
+//! `fedi status`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use clap::Args;
+use fedi_engine::drivers::{Check, CheckState, HealthReport};
+use fedi_model::inventory::Deployment;
+use fedi_model::run::RunId;
+use fedi_workflow::GuestState;
+use serde::Serialize;
+
+use crate::cli::Global;
+use crate::context::{Context, Workshop};
+use crate::error::{CommandError, Exit};
+use crate::ui::{Table, Ui};
+
+/// Say how deployments are: as planned, healthy, or not
+///
+/// Looks from inside (units, probe) and from outside (DNS at the authoritative servers,
+/// TLS, the application's endpoints). Exits with 6 when one is not healthy.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The deployments; all of them if none is named
+    deployments: Vec<String>,
+    /// Look again and again until Ctrl-C
+    #[arg(short, long)]
+    watch: bool,
+    /// Seconds between two looks
+    #[arg(long, default_value_t = 5, requires = "watch", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    interval: u64,
+}
+
+/// How one deployment is.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct DeploymentStatus {
+    deployment: String,
+    app: String,
+    host: String,
+    domain: String,
+    state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_run: Option<RunId>,
+    /// How many steps a deploy would have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<usize>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    checks: Vec<Check>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<CommandError>,
+}
+
+/// In one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    /// Runs and answers.
+    Healthy,
+    /// Runs, something does not answer as it should.
+    Unhealthy,
+    /// There is no VM.
+    NotDeployed,
+    /// A run is not finished.
+    Unfinished,
+    /// Its VM is stopped.
+    Stopped,
+    /// It could not be looked at.
+    Unknown,
+}
+
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::NotDeployed => "not deployed",
+            Self::Unfinished => "unfinished",
+            Self::Stopped => "stopped",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    fn colour(self) -> &'static str {
+        match self {
+            Self::Healthy => "32",
+            Self::Unhealthy | Self::Stopped => "31",
+            Self::NotDeployed => "2",
+            Self::Unfinished | Self::Unknown => "33",
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Report {
+    deployments: Vec<DeploymentStatus>,
+}
+
+pub(crate) async fn run(args: &Status, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
+    loop {
+        let context = Context::open(global, ui)?;
+        let report = look(args, &context).await?;
+        let text = text(ui, &report, !args.deployments.is_empty());
+        if args.watch && ui.is_terminal() {
+            // Clear the screen and go home (ECMA-48, ED and CUP).
+            ui.report(&report, &format!("\x1b[2J\x1b[H{text}"))?;
+        } else {
+            ui.report(&report, &text)?;
+        }
+        if !args.watch {
+            return Ok(exit(&report));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(args.interval)) => {}
+            _ = tokio::signal::ctrl_c() => return Ok(exit(&report)),
+        }
+    }
+}
+
+async fn look(args: &Status, context: &Context) -> Result<Report, CommandError> {
+    let mut wanted = Vec::new();
+    for name in &args.deployments {
+        wanted.push(context.folder.deployment(name)?);
+    }
+    if args.deployments.is_empty() {
+        wanted.extend(context.folder.inventory().deployments.values());
+    }
+    let store = context.store()?;
+    let mut used: BTreeSet<_> = BTreeSet::new();
+    for deployment in &wanted {
+        if !store.ledger(Some(&deployment.name)).await?.is_empty() || !args.deployments.is_empty() {
+            used.insert(&deployment.host);
+        }
+    }
+    drop(store);
+    let workshop = context.workshop(&used.iter().copied().collect::<Vec<_>>())?;
+    let statuses = wanted.iter().map(|deployment| status(&workshop, deployment, used.contains(&deployment.host)));
+    Ok(Report { deployments: futures::future::join_all(statuses).await })
+}
+
+async fn status(workshop: &Workshop, deployment: &Deployment, used: bool) -> DeploymentStatus {
+    let mut status = DeploymentStatus {
+        deployment: deployment.name.to_string(),
+        app: deployment.app().to_string(),
+        host: deployment.host.to_string(),
+        domain: deployment.domain().to_string(),
+        state: State::NotDeployed,
+        open_run: None,
+        changes: None,
+        checks: Vec::new(),
+        error: None,
+    };
+    if used && let Err(error) = fill(workshop, deployment, &mut status).await {
+        status.state = State::Unknown;
+        status.error = Some(error);
+    }
+    status
+}
+
+async fn fill(workshop: &Workshop, deployment: &Deployment, status: &mut DeploymentStatus) -> Result<(), CommandError> {
+    let desk = &workshop.desk;
+    status.open_run = desk.open_run(&deployment.name).await?.map(|run| run.id);
+    if desk.ledger(&deployment.name).await?.is_empty() && status.open_run.is_none() {
+        return Ok(());
+    }
+    let prepared = desk.deploy(deployment).await?;
+    desk.give_up(&prepared).await?;
+    status.changes = Some(prepared.plan.steps().count());
+    match prepared.guest {
+        GuestState::Absent => {}
+        GuestState::Stopped => status.state = State::Stopped,
+        GuestState::Answers | GuestState::Silent(_) => {
+            let report: HealthReport = workshop.site.health(&prepared.probe).await;
+            status.state = if report.is_healthy() { State::Healthy } else { State::Unhealthy };
+            status.checks = report.checks;
+        }
+    }
+    if status.open_run.is_some() {
+        status.state = State::Unfinished;
+    }
+    Ok(())
+}
+
+fn exit(report: &Report) -> Exit {
+    let bad = |state: State| matches!(state, State::Unhealthy | State::Stopped | State::Unknown);
+    if report.deployments.iter().any(|status| bad(status.state)) { Exit::Unhealthy } else { Exit::Done }
+}
+
+fn text(ui: Ui, report: &Report, closely: bool) -> String {
+    if report.deployments.is_empty() {
+        return "The inventory has no deployments\n".to_owned();
+    }
+    let mut table = Table::new(&["deployment", "app", "host", "domain", "state"]);
+    for status in &report.deployments {
+        let mut state = ui.paint(status.state.colour(), status.state.word());
+        if let Some(changes) = status.changes.filter(|changes| *changes > 0 && status.state != State::Unfinished) {
+            let _ = write!(state, ", a deploy would take {changes} steps");
+        }
+        table.row(vec![
+            status.deployment.clone(),
+            status.app.clone(),
+            status.host.clone(),
+            status.domain.clone(),
+            state,
+        ]);
+    }
+    let mut text = table.render();
+    for status in &report.deployments {
+        detail(&mut text, status, closely);
+    }
+    text
+}
+
+/// What is wrong; with `closely` also what is fine.
+fn detail(text: &mut String, status: &DeploymentStatus, closely: bool) {
+    let shown = |check: &&Check| closely || check.state != CheckState::Fine;
+    if let Some(run) = status.open_run {
+        let _ =
+            writeln!(text, "\n{}: run {run} is not finished; go on with `fedi run resume {run}`", status.deployment);
+    }
+    if status.checks.iter().any(|check| shown(&check)) {
+        let _ = writeln!(text, "\n{}", status.deployment);
+    }
+    for check in status.checks.iter().filter(shown) {
+        let word = match check.state {
+            CheckState::Fine => "ok     ",
+            CheckState::Failed => "FAILED ",
+            CheckState::Unknown => "unknown",
+        };
+        let _ = writeln!(text, "  {word}  {}: {}", check.what, check.detail);
+    }
+    if let Some(error) = &status.error {
+        let _ = writeln!(text, "\n{}: {}", status.deployment, error.render());
+    }
+}

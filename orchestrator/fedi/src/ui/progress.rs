@@ -1,0 +1,164 @@
+//! Draws the events of a run: bars on a terminal, timestamped lines elsewhere, JSON
+//! lines for programs.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use fedi_model::event::{Event, EventLine};
+use fedi_model::plan::StepId;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use jiff::Zoned;
+
+use super::Ui;
+
+/// Watches a run.
+pub(crate) struct Progress {
+    ui: Ui,
+    bars: MultiProgress,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    steps: usize,
+    done: usize,
+    running: BTreeMap<StepId, Running>,
+}
+
+struct Running {
+    title: String,
+    since: Instant,
+    bar: Option<ProgressBar>,
+    last_line: Option<(Instant, String)>,
+}
+
+/// Without a terminal, a step says at most this often how it goes.
+const LINES_APART: Duration = Duration::from_secs(10);
+
+impl Progress {
+    pub(crate) fn new(ui: Ui) -> Self {
+        Self { ui, bars: MultiProgress::new(), state: Mutex::default() }
+    }
+
+    /// Takes an event.
+    pub(crate) fn line(&self, line: &EventLine) {
+        if self.ui.json {
+            if let Ok(text) = serde_json::to_string(line) {
+                let _ = writeln!(io::stdout().lock(), "{text}");
+            }
+        } else if !self.ui.quiet {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            self.draw(&mut state, line);
+        }
+    }
+
+    /// Clears what is still drawn.
+    pub(crate) fn end(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for running in std::mem::take(&mut state.running).into_values() {
+            if let Some(bar) = running.bar {
+                bar.finish_and_clear();
+            }
+        }
+    }
+
+    fn draw(&self, state: &mut State, line: &EventLine) {
+        match &line.event {
+            Event::RunStarted { workflow, deployment, steps, finished, .. } => {
+                (state.steps, state.done) = (*steps, *finished);
+                let done = if *finished > 0 { format!(", {finished} done already") } else { String::new() };
+                self.say(&format!("run {}: {workflow} {deployment}, {steps} steps{done}", line.run));
+            }
+            Event::StepStarted { step, title } | Event::StepUndoing { step, title } => {
+                let undo = matches!(line.event, Event::StepUndoing { .. });
+                let title = if undo { format!("undo: {title}") } else { title.clone() };
+                let bar = self.ui.is_live().then(|| {
+                    let bar = self.bars.add(ProgressBar::new_spinner().with_style(spinner()));
+                    bar.set_message(title.clone());
+                    bar.enable_steady_tick(Duration::from_millis(120));
+                    bar
+                });
+                let running = Running { title, since: Instant::now(), bar, last_line: None };
+                state.running.insert(step.clone(), running);
+            }
+            Event::StepProgress { step, message, done, total } => {
+                if let Some(running) = state.running.get_mut(step) {
+                    self.go_on(running, message, *done, *total);
+                }
+            }
+            Event::StepFinished { step } => {
+                state.done += 1;
+                let count = format!("[{}/{}]", state.done, state.steps);
+                if let Some(running) = finish(state, step) {
+                    self.say(&format!("{count} {} ({})", running.title, span(running.since)));
+                }
+            }
+            Event::StepUndone { step } => {
+                if let Some(running) = finish(state, step) {
+                    self.say(&format!("{} ({})", running.title, span(running.since)));
+                }
+            }
+            Event::StepFailed { step, failure } | Event::StepUndoFailed { step, failure } => {
+                if let Some(running) = finish(state, step) {
+                    self.say(&format!("failed: {} ({})", running.title, span(running.since)));
+                }
+                self.say(&format!("  {}", failure.message));
+                for cause in &failure.causes {
+                    self.say(&format!("  Caused by: {cause}"));
+                }
+            }
+            Event::StepRetrying { step, failure, wait_s } => {
+                if let Some(running) = state.running.get(step) {
+                    let why = failure.causes.last().unwrap_or(&failure.message);
+                    self.say(&format!("  {}: {why}; trying again in {wait_s} s", running.title));
+                }
+            }
+            Event::Unwinding { reason } => self.say(&format!("taking back what was done: {reason}")),
+            Event::Notice { message } => self.say(&format!("note: {message}")),
+            Event::StageStarted { .. } | Event::Pivoted { .. } | Event::RunStopped { .. } => {}
+        }
+    }
+
+    fn go_on(&self, running: &mut Running, message: &str, done: Option<u64>, total: Option<u64>) {
+        let mut text = format!("{}: {message}", running.title);
+        if let (Some(done), Some(total)) = (done, total.filter(|total| *total > 0)) {
+            text = format!("{text} {}%", done.min(total) * 100 / total);
+        }
+        if let Some(bar) = &running.bar {
+            bar.set_message(text);
+            return;
+        }
+        let quiet_for = running.last_line.as_ref().map_or_else(|| running.since.elapsed(), |(at, _)| at.elapsed());
+        let is_new = running.last_line.as_ref().is_none_or(|(_, last)| *last != text);
+        if is_new && quiet_for >= LINES_APART {
+            self.say(&format!("  {text}"));
+            running.last_line = Some((Instant::now(), text));
+        }
+    }
+
+    fn say(&self, text: &str) {
+        if self.ui.is_live() {
+            let _ = self.bars.println(text);
+        } else {
+            let _ = writeln!(io::stderr(), "{} {text}", Zoned::now().strftime("%H:%M:%S"));
+        }
+    }
+}
+
+fn finish(state: &mut State, step: &StepId) -> Option<Running> {
+    let running = state.running.remove(step)?;
+    if let Some(bar) = &running.bar {
+        bar.finish_and_clear();
+    }
+    Some(running)
+}
+
+fn span(since: Instant) -> String {
+    format!("{:.1} s", since.elapsed().as_secs_f64())
+}
+
+fn spinner() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {msg} ({elapsed})").unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
