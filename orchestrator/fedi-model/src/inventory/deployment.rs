@@ -11,9 +11,11 @@ use crate::name::{AppName, Domain};
 pub struct DeploymentFile {
     /// The application: `matrix`, `mastodon`, `peertube`, `pixelfed` or `garage`.
     pub app: AppName,
-    /// The domain that people see.
+    /// The domain that people see; in a zone of the host. It can never change once
+    /// people have used it.
     pub domain: Domain,
-    /// What the guest gets.
+    /// What the guest gets. What is left out is sized for the application when the
+    /// guest is made, and kept from then on.
     #[serde(default)]
     pub resources: Resources,
     /// DNS beyond what the application needs.
@@ -28,14 +30,15 @@ pub struct DeploymentFile {
     pub settings: serde_json::Map<String, serde_json::Value>,
 }
 
-/// What a guest gets. What is left out is sized for the application.
+/// What a guest gets. What is left out is sized for the application when the guest is
+/// made, and kept from then on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Resources {
-    /// CPU cores.
+    /// CPU cores. A change restarts the guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cores: Option<u32>,
-    /// Memory in MiB.
+    /// Memory in MiB. A change restarts the guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_mib: Option<u32>,
     /// The state disk in GiB. It can grow later, never shrink.

@@ -150,7 +150,7 @@ pub enum SystemDriver {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct System {
-    /// Which way.
+    /// What a system is and where it comes from.
     #[serde(default)]
     pub driver: SystemDriver,
     /// For `prebuilt`: the folder that holds one folder an application. A relative
@@ -167,9 +167,9 @@ pub struct AddressPool {
     /// The network, with the prefix length that guests use: `192.0.2.0/24`.
     #[schemars(with = "String", extend("format" = "cidr"))]
     pub network: IpNet,
-    /// The router.
+    /// The router: inside the network, outside of `first` to `last`.
     pub gateway: IpAddr,
-    /// First address that fedi may give.
+    /// First address that fedi may give. Keep the range out of reach of DHCP.
     pub first: IpAddr,
     /// Last address that fedi may give.
     pub last: IpAddr,
@@ -209,7 +209,7 @@ pub enum DnsDriver {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Dns {
-    /// Which driver.
+    /// Who writes the records.
     #[serde(default)]
     pub driver: DnsDriver,
     /// The zones; the longest that a domain lies in is its zone.
