@@ -1,6 +1,8 @@
 //! `fedi-guest serve` as a session sees it: greeting, refusals, and that a
 //! session ends when its client does. The guest is a folder.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
