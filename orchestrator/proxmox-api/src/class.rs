@@ -20,7 +20,7 @@ pub enum Class {
     /// Proxmox refuses the parameters, see [`crate::Error::errors`].
     Parameters,
     /// The thing itself, or one that the request names, does not exist.
-    NotFound,
+    NotFound(Missing),
     /// The cluster has no quorum: nothing can be changed.
     Quorum,
     /// Wrong or expired credentials; Proxmox does not say which.
@@ -52,6 +52,23 @@ pub enum Conflict {
     Digest,
 }
 
+/// What does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// On the node that was asked; it may be on another one.
+    Vm,
+    Node,
+    Storage,
+    /// A disk or image.
+    Volume,
+    Pool,
+    Task,
+    /// A file, in a guest or on a node.
+    File,
+    /// Anything else: a snapshot, a user, a disk of a VM.
+    Other,
+}
+
 /// What a thing is, against what the request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -76,7 +93,11 @@ impl Class {
     }
 
     pub fn is_not_found(&self) -> bool {
-        *self == Self::NotFound
+        matches!(self, Self::NotFound(_))
+    }
+
+    pub fn is_missing(&self, missing: Missing) -> bool {
+        *self == Self::NotFound(missing)
     }
 
     pub fn is_exists(&self) -> bool {

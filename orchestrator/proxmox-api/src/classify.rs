@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use proxmox_schema::Method;
 
-use crate::class::{Class, Conflict, State};
+use crate::class::{Class, Conflict, Missing, State};
 
 /// A text that holds all of the words on the left means what is on the right; the first that fits counts.
 const WORDS: &[(&[&str], Class)] = &[
@@ -43,13 +43,19 @@ const WORDS: &[(&[&str], Class)] = &[
     (&["unexpected status"], Class::Ambiguous),
     (&["only root can"], Class::Permission { path: None, privilege: None }),
     (&["Only root "], Class::Permission { path: None, privilege: None }),
-    (&["does not exist"], Class::NotFound),
-    (&["failed to stat '"], Class::NotFound),
-    (&["No such file or directory"], Class::NotFound),
-    (&["volume_size_info on '", "failed - no format"], Class::NotFound),
-    (&["No such storage"], Class::NotFound),
-    (&["no such "], Class::NotFound),
-    (&["hostname lookup '", "failed"], Class::NotFound),
+    (&["Configuration file '", "does not exist"], Class::NotFound(Missing::Vm)),
+    (&["hostname lookup '", "failed"], Class::NotFound(Missing::Node)),
+    (&["no such cluster node"], Class::NotFound(Missing::Node)),
+    (&["No such storage"], Class::NotFound(Missing::Storage)),
+    (&["storage '", "does not exist"], Class::NotFound(Missing::Storage)),
+    (&["volume '", "does not exist"], Class::NotFound(Missing::Volume)),
+    (&["failed to stat '"], Class::NotFound(Missing::Volume)),
+    (&["volume_size_info on '", "failed - no format"], Class::NotFound(Missing::Volume)),
+    (&["pool '", "does not exist"], Class::NotFound(Missing::Pool)),
+    (&["no such task"], Class::NotFound(Missing::Task)),
+    (&["No such file or directory"], Class::NotFound(Missing::File)),
+    (&["does not exist"], Class::NotFound(Missing::Other)),
+    (&["no such "], Class::NotFound(Missing::Other)),
 ];
 
 /// The class of a text that says why something failed, wherever it stood.
@@ -73,6 +79,9 @@ pub(crate) fn of_text(text: &str) -> Class {
 /// `Permission check failed (/vms/100, VM.Allocate)`, with or without what stands in brackets.
 fn permission(text: &str) -> Option<Class> {
     let (_, rest) = text.split_once("Permission check failed")?;
+    if rest.contains("(pool '") && rest.contains("does not exist") {
+        return Some(Class::NotFound(Missing::Pool));
+    }
     let inside = rest.trim_start().strip_prefix('(').and_then(|rest| rest.rsplit_once(')'));
     let pair = inside.and_then(|(inside, _)| inside.split_once(", "));
     let pair = pair.filter(|(path, privilege)| path.starts_with('/') && !privilege.contains(' '));
@@ -146,7 +155,8 @@ mod tests {
         );
         let unknown = Class::Permission { path: None, privilege: None };
         assert_eq!(answer(Method::Post, 403, "Permission check failed"), unknown);
-        assert_eq!(answer(Method::Post, 403, "Permission check failed (pool 'zzz' does not exist)"), unknown);
+        let no_pool = answer(Method::Post, 403, "Permission check failed (pool 'zzz' does not exist)");
+        assert_eq!(no_pool, Class::NotFound(Missing::Pool));
         assert_eq!(answer(Method::Put, 500, "only root can set 'args' config"), unknown);
         let errors = BTreeMap::from([("skiplock".to_owned(), "Only root may use this option.".to_owned())]);
         assert_eq!(of_answer(Method::Delete, 400, "Parameter verification failed.", &errors), unknown);
@@ -183,8 +193,8 @@ mod tests {
         };
         assert_eq!(with("cores", "value must have a minimum value of 1"), Class::Parameters);
         assert_eq!(with("vmid", "VM 100 already exists"), Class::Conflict(Conflict::Exists));
-        assert_eq!(with("upid", "no such task"), Class::NotFound);
-        assert_eq!(with("storage", "No such storage."), Class::NotFound);
+        assert_eq!(with("upid", "no such task"), Class::NotFound(Missing::Task));
+        assert_eq!(with("storage", "No such storage."), Class::NotFound(Missing::Storage));
     }
 
     #[test]
@@ -197,9 +207,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing() {
+        let missing = |text| match of_text(text) {
+            Class::NotFound(missing) => missing,
+            other => panic!("{text} is {other:?}"),
+        };
+        let vm = "Configuration file 'nodes/pve/qemu-server/900.conf' does not exist";
+        assert_eq!(missing(vm), Missing::Vm);
+        assert_eq!(missing("hostname lookup 'nope' failed - failed to get address info"), Missing::Node);
+        assert_eq!(missing("unable to create VM 1 - storage 'nope' does not exist"), Missing::Storage);
+        assert_eq!(missing("volume 'local:iso/missing.iso' does not exist"), Missing::Volume);
+        let file = "Agent error: failed to open file '/nope' (mode: 'r'): No such file or directory";
+        assert_eq!(missing(file), Missing::File);
+        assert_eq!(missing("snapshot 'nope' does not exist"), Missing::Other);
+    }
+
+    #[test]
     fn files_and_space() {
         assert_eq!(of_text("checksum mismatch: got 'ab' != expect 'cd'"), Class::Checksum);
         assert_eq!(of_text("import failed: cp: error writing '/x': No space left on device"), Class::NoSpace);
-        assert_eq!(of_text("unable to create VM 1 - failed to stat '/x.qcow2'"), Class::NotFound);
+        assert_eq!(of_text("unable to create VM 1 - failed to stat '/x.qcow2'"), Class::NotFound(Missing::Volume));
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use proxmox_schema::{Method, Upid};
 
-use crate::class::Class;
+use crate::class::{Class, Missing};
 
 /// Why a request or task failed.
 ///
@@ -138,5 +138,14 @@ impl fmt::Display for Reason {
 impl StdError for Reason {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.cause.as_deref().map(|cause| cause as &(dyn StdError + 'static))
+    }
+}
+
+/// Such a thing that does not exist is nothing, not an error; another one that is missing still is.
+pub(crate) fn absent<T>(answer: Result<T, Error>, missing: Missing) -> Result<Option<T>, Error> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.class().is_missing(missing) => Ok(None),
+        Err(error) => Err(error),
     }
 }

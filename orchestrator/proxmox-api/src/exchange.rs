@@ -70,6 +70,7 @@ pub(crate) fn understand(call: &Call, raw: &Raw, credentials: &Credentials) -> R
     let message = json["message"].as_str().map(str::trim).filter(|message| !message.is_empty());
     let plain = raw.body.trim();
     let spoken = message.unwrap_or(if raw.reason.is_empty() { plain } else { &raw.reason });
+    let spoken = if spoken.is_empty() { "no reason is given" } else { spoken };
     let errors: BTreeMap<String, String> = json["errors"]
         .as_object()
         .into_iter()
@@ -87,17 +88,19 @@ fn during(call: &Call) -> During {
 
 /// Why, in one line.
 fn explain(class: &Class, spoken: &str, errors: &BTreeMap<String, String>, credentials: &Credentials) -> String {
+    let one = |(name, text): (&String, &String)| format!("`{name}`: {}", text.replace('\n', "; "));
+    let said = match errors.iter().map(one).collect::<Vec<_>>() {
+        errors if errors.is_empty() => spoken.replace('\n', " "),
+        errors => errors.join("; "),
+    };
+    let principal = credentials.principal();
     match class {
         Class::Permission { path: Some(path), privilege: Some(privilege) } => {
-            format!("{} lacks `{}` on `{path}`", credentials.principal(), privilege.replace('|', "` or `"))
+            format!("{principal} lacks `{}` on `{path}`", privilege.replace('|', "` or `"))
         }
-        Class::Permission { .. } => format!("{} lacks a right: {spoken}", credentials.principal()),
-        Class::Credentials => format!("{} is unknown, expired or has another secret", credentials.principal()),
-        _ if !errors.is_empty() => {
-            let one = |(name, text): (&String, &String)| format!("`{name}`: {}", text.replace('\n', "; "));
-            errors.iter().map(one).collect::<Vec<_>>().join("; ")
-        }
-        _ => spoken.to_owned(),
+        Class::Permission { .. } => format!("{principal} lacks a right: {said}"),
+        Class::Credentials => format!("{principal} is unknown, expired or has another secret"),
+        _ => said,
     }
 }
 
@@ -130,7 +133,7 @@ pub(crate) fn broken(call: &Call, error: reqwest::Error) -> Error {
 /// The last cause says most: `Connection refused`.
 fn innermost(error: &reqwest::Error) -> String {
     let mut last: &(dyn StdError + 'static) = error;
-    while let Some(next) = last.source() {
+    while let Some(next) = tls::cause(last) {
         last = next;
     }
     last.to_string()

@@ -66,7 +66,7 @@ mod tls;
 mod vm;
 
 pub use access::{GetPermissions, Permissions};
-pub use class::{Class, Conflict, State};
+pub use class::{Class, Conflict, Missing, State};
 pub use client::Client;
 pub use clock::{Clock, SystemClock};
 pub use cluster::{GetNextId, GetVersion, ListNodes, ListVms, NodeEntry, Version, VmEntry};

@@ -3,8 +3,9 @@
 use proxmox_schema::Method;
 use serde::Deserialize;
 
+use crate::class::Missing;
 use crate::client::Client;
-use crate::error::Error;
+use crate::error::{Error, absent};
 use crate::lenient;
 use crate::request::{Parameters, Request};
 
@@ -54,10 +55,7 @@ impl Request for GetPool<'_> {
 impl Client {
     /// The pool with its members, or nothing if there is no such pool.
     pub async fn pool(&self, pool: &str) -> Result<Option<Pool>, Error> {
-        match self.send(&GetPool { pool }).await {
-            Ok(pools) => Ok(pools.into_iter().next()),
-            Err(error) if error.class().is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
+        let pools = absent(self.send(&GetPool { pool }).await, Missing::Pool)?;
+        Ok(pools.and_then(|pools| pools.into_iter().next()))
     }
 }

@@ -1,5 +1,6 @@
 //! How the server is recognised. There is no way to accept just any certificate.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
@@ -147,14 +148,10 @@ impl ServerCertVerifier for PinVerifier {
 }
 
 /// What a failed connection says about the server's certificate, if that is why it failed.
-pub(crate) fn certificate_problem(error: &(dyn std::error::Error + 'static)) -> Option<(String, Option<Fingerprint>)> {
+pub(crate) fn certificate_problem(error: &(dyn StdError + 'static)) -> Option<(String, Option<Fingerprint>)> {
     let mut next = Some(error);
     while let Some(error) = next {
-        let tls = error.downcast_ref::<rustls::Error>().or_else(|| {
-            // An `io::Error` hides what it wraps from the chain of sources.
-            error.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()
-        });
-        if let Some(rustls::Error::InvalidCertificate(problem)) = tls {
+        if let Some(rustls::Error::InvalidCertificate(problem)) = error.downcast_ref() {
             return Some(match problem {
                 CertificateError::Other(OtherError(inner)) => {
                     let wrong = inner.downcast_ref::<WrongFingerprint>();
@@ -163,9 +160,18 @@ pub(crate) fn certificate_problem(error: &(dyn std::error::Error + 'static)) -> 
                 other => (other.to_string(), None),
             });
         }
-        next = error.source();
+        next = cause(error);
     }
     None
+}
+
+/// The next error behind this one. What an [`std::io::Error`] wraps is not its source.
+pub(crate) fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    match wrapped {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
 }
 
 #[cfg(test)]

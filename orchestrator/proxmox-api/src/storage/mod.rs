@@ -9,8 +9,9 @@ pub use upload::UploadProgress;
 use proxmox_schema::{Method, Upid};
 use serde::Deserialize;
 
+use crate::class::Missing;
 use crate::client::Client;
-use crate::error::Error;
+use crate::error::{Error, absent};
 use crate::lenient;
 use crate::request::{Parameters, Request};
 
@@ -194,11 +195,7 @@ impl Storage {
     /// What is inside a volume; for an image, how large its disk will be.
     pub async fn volume(&self, volume: &str) -> Result<Option<VolumeInfo>, Error> {
         let request = GetVolume { node: &self.node, storage: &self.name, volume };
-        match self.client.send(&request).await {
-            Ok(info) => Ok(Some(info)),
-            Err(error) if error.class().is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
+        absent(self.client.send(&request).await, Missing::Volume)
     }
 
     /// Has the node fetch an image. Needs `Datastore.AllocateTemplate` on the storage, and `Sys.AccessNetwork` on

@@ -6,7 +6,7 @@ use proxmox_schema::Upid;
 
 use super::poll::{Pause, Polls};
 use super::{Estimate, Exit, TaskState};
-use crate::class::Class;
+use crate::class::{Class, Missing};
 use crate::classify;
 use crate::client::Client;
 use crate::clock::jittered;
@@ -100,7 +100,7 @@ impl Client {
                 }
                 Ok(TaskState::Ended(exit)) => return Err(self.failure(upid, &exit).await),
                 Err(error) if error.class().is_repeatable() => unreachable = true,
-                Err(error) if error.class().is_not_found() && elapsed() < UNKNOWN_FOR => {}
+                Err(error) if error.class().is_missing(Missing::Task) && elapsed() < UNKNOWN_FOR => {}
                 Err(error) => return Err(error),
             }
         }

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Vm;
-use crate::class::{Class, State};
-use crate::error::Error;
+use crate::class::{Class, Missing, State};
+use crate::error::{Error, absent};
 use crate::lenient;
 use crate::request::{Parameters, Request};
 
@@ -228,7 +228,7 @@ impl Vm {
 
     /// A file of the guest, or nothing if it is not there.
     pub async fn read_guest_file(&self, path: &str) -> Result<Option<GuestFile>, Error> {
-        super::absent(self.ask_guest(ReadFile { path }).await)
+        absent(self.ask_guest(ReadFile { path }).await, Missing::File)
     }
 
     /// Starts a command in the guest and returns its pid there.

@@ -16,8 +16,9 @@ pub use power::{DestroyVm, GetVmStatus, Power, ResizeDisk, SetPower, VmStatus};
 
 use proxmox_schema::Upid;
 
+use crate::class::Missing;
 use crate::client::Client;
-use crate::error::Error;
+use crate::error::{Error, absent};
 use crate::task::{TaskEntry, TaskQuery};
 
 /// A VM on a node, whether it exists or not. A VMID is no identity: compare [`VmConfig::uuid`] before anything
@@ -50,7 +51,7 @@ impl Vm {
     ///
     /// A VM that the caller may not see is [`crate::Class::Permission`], whether it exists or not.
     pub async fn config(&self) -> Result<Option<VmConfig>, Error> {
-        absent(self.client.send(&GetConfig { node: &self.node, vmid: self.vmid }).await)
+        absent(self.client.send(&GetConfig { node: &self.node, vmid: self.vmid }).await, Missing::Vm)
     }
 
     /// Changes the configuration, at once. With the digest of the configuration that the change is based on, a
@@ -66,7 +67,7 @@ impl Vm {
 
     /// The state as it is now, or nothing if there is no such VM.
     pub async fn status(&self) -> Result<Option<VmStatus>, Error> {
-        absent(self.client.send(&GetVmStatus { node: &self.node, vmid: self.vmid }).await)
+        absent(self.client.send(&GetVmStatus { node: &self.node, vmid: self.vmid }).await, Missing::Vm)
     }
 
     /// The task fails if there is no such VM.
@@ -103,14 +104,5 @@ impl Vm {
     /// The VM's tasks that the caller may see, newest first; all of its own are among them.
     pub async fn tasks(&self, query: TaskQuery) -> Result<Vec<TaskEntry>, Error> {
         self.client.tasks(&self.node, &TaskQuery { vmid: Some(self.vmid), ..query }).await
-    }
-}
-
-/// What does not exist is nothing, not an error.
-fn absent<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
-    match answer {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.class().is_not_found() => Ok(None),
-        Err(error) => Err(error),
     }
 }
