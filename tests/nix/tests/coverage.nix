@@ -88,7 +88,7 @@ lib.mapAttrs' (
     systemd.services.bridge.serviceConfig.StateDirectory = "bridge";
     fedi.contracts.ignore."directory:/var/lib/bridge" = "";
   };
-  "claimed twice" = matrix "more than once: postgres:matrix-synapse by matrix.again and matrix.db" {
+  "claimed twice" = matrix "more than once: postgres:matrix-synapse by matrix.again, matrix.db" {
     fedi.contracts.state.matrix = {
       items.again.postgres = {
         database = "matrix-synapse";
