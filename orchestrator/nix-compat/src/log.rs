@@ -169,10 +169,12 @@ impl Log {
         }
     }
 
-    /// What Nix says went wrong: its errors, or else the last plain lines.
+    /// What went wrong: Nix's errors in either form, or else the last plain lines.
     pub(crate) fn message(&self) -> String {
-        if !self.errors.is_empty() {
-            return self.errors.join("\n");
+        let plain = self.plain.iter().filter_map(|line| line.strip_prefix("error: "));
+        let errors: Vec<&str> = self.errors.iter().map(String::as_str).chain(plain).collect();
+        if !errors.is_empty() {
+            return errors.join("\n");
         }
         let start = self.plain.len().saturating_sub(5);
         let lines: Vec<&str> = self.plain.iter().skip(start).map(String::as_str).collect();

@@ -3,4 +3,9 @@
 mod activation;
 mod application;
 mod harness;
+mod nix;
 mod systems;
+
+// A flake in a store of its own, as the tests of `nix-compat` use it.
+#[path = "../../../nix-compat/tests/common/mod.rs"]
+mod flake;
