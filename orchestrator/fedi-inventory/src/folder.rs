@@ -144,13 +144,11 @@ impl Folder {
         if let Some(folder) = &self.fedi().state.folder {
             return self.environment.resolve(&self.root, folder);
         }
-        match self.environment.variable("FEDI_STATE_DIR") {
-            Some(folder) => Ok(PathBuf::from(folder)),
-            None => {
-                let state = self.environment.resolve(&self.root, "~/.local/state/fedi")?;
-                Ok(state.join(&self.fedi().name))
-            }
+        if let Some(folder) = self.environment.variable("FEDI_STATE_DIR") {
+            return Ok(PathBuf::from(folder));
         }
+        let state = self.environment.resolve(&self.root, "~/.local/state/fedi")?;
+        Ok(state.join(&self.fedi().name))
     }
 
     /// The folder of the encrypted secrets.

@@ -97,9 +97,9 @@ pub fn init(root: &Path, options: &InitOptions, environment: &Environment) -> Re
     let mut init = Init { root, report: InitReport::default() };
     let new = !root.join(ROOT_FILE).exists();
     let name = if new { Some(inventory_name(root, options)?) } else { None };
-    init.folder(root)?;
-    init.folder(&root.join("hosts"))?;
-    init.folder(&root.join(SCHEMA_DIR))?;
+    folder(root)?;
+    folder(&root.join("hosts"))?;
+    folder(&root.join(SCHEMA_DIR))?;
     for kind in FileKind::ALL {
         init.generated(&root.join(SCHEMA_DIR).join(kind.schema_file()), &kind.json_schema())?;
     }
@@ -116,26 +116,32 @@ pub fn init(root: &Path, options: &InitOptions, environment: &Environment) -> Re
         init.file(&root.join(path), content)?;
     }
     // Read back: where the keys belong is for the file to say.
-    let folder = Folder::load(root, environment.clone())?;
-    init.age_identity(&folder.age_identity()?)?;
-    init.ssh_key(&folder.ssh_key()?, &folder.fedi().name)?;
+    let read = Folder::load(root, environment.clone())?;
+    init.age_identity(&read.age_identity()?)?;
+    init.ssh_key(&read.ssh_key()?, &read.fedi().name)?;
     Ok(init.report)
 }
 
 fn inventory_name(root: &Path, options: &InitOptions) -> Result<String, InitError> {
-    let name = match &options.name {
-        Some(name) => name.clone(),
-        None => {
-            let absolute = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
-            let folder = absolute.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-            let plain = folder.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
-            plain.collect::<String>().trim_matches('-').to_owned()
-        }
-    };
+    let name = options.name.clone().unwrap_or_else(|| {
+        let absolute = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+        let folder = absolute.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let plain = folder.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
+        plain.collect::<String>().trim_matches('-').to_owned()
+    });
     match HostName::new(name.as_str()) {
         Ok(_) => Ok(name),
         Err(_) => Err(InitError::Name { name }),
     }
+}
+
+fn folder(path: &Path) -> Result<(), InitError> {
+    fs::create_dir_all(path).map_err(|source| InitError::Io { path: path.to_owned(), source })
+}
+
+fn private_parent(path: &Path) -> Result<(), InitError> {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    write::private_folder(parent).map_err(|source| InitError::Io { path: parent.to_owned(), source })
 }
 
 struct Init<'a> {
@@ -144,13 +150,9 @@ struct Init<'a> {
 }
 
 impl Init<'_> {
-    fn folder(&mut self, path: &Path) -> Result<(), InitError> {
-        fs::create_dir_all(path).map_err(|source| InitError::Io { path: path.to_owned(), source })
-    }
-
     fn file(&mut self, path: &Path, content: &str) -> Result<(), InitError> {
         if let Some(parent) = path.parent() {
-            self.folder(parent)?;
+            folder(parent)?;
         }
         self.written(path, write::create(path, content.as_bytes(), 0o644))
     }
@@ -168,7 +170,7 @@ impl Init<'_> {
             self.kept(path);
             return Ok(());
         }
-        self.private_parent(path)?;
+        private_parent(path)?;
         let identity = age::x25519::Identity::generate();
         let recipient = identity.to_public().to_string();
         // The form that `age-keygen` writes.
@@ -183,7 +185,7 @@ impl Init<'_> {
             self.kept(path);
             return Ok(());
         }
-        self.private_parent(path)?;
+        private_parent(path)?;
         let failed = |what: String| InitError::SshKey { path: path.to_owned(), what };
         let output = Command::new("ssh-keygen")
             .args(["-q", "-t", "ed25519", "-N", "", "-C"])
@@ -198,11 +200,6 @@ impl Init<'_> {
         }
         self.report.made.push(path.to_owned());
         Ok(())
-    }
-
-    fn private_parent(&mut self, path: &Path) -> Result<(), InitError> {
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        write::private_folder(parent).map_err(|source| InitError::Io { path: parent.to_owned(), source })
     }
 
     fn written(&mut self, path: &Path, result: io::Result<()>) -> Result<(), InitError> {

@@ -96,18 +96,15 @@ impl Validator<'_> {
                 self.add(offset, place, format!("`{place}` cannot be `{text}`"), hint);
             }
             Value::Table(entries) if !forms.is_empty() => match entries.as_slice() {
-                [entry] => match forms.iter().find(|form| form.name == entry.key) {
-                    Some(form) => self.value(&entry.node, &form.shape, &place.key(&entry.key), entry.start),
-                    None => {
-                        let place = place.key(&entry.key);
-                        self.add(
-                            entry.start,
-                            &place,
-                            format!("Unknown key `{place}`"),
-                            suggestion(&entry.key, names()),
-                        );
+                [entry] => {
+                    let place = place.key(&entry.key);
+                    if let Some(form) = forms.iter().find(|form| form.name == entry.key) {
+                        self.value(&entry.node, &form.shape, &place, entry.start);
+                    } else {
+                        let hint = suggestion(&entry.key, names());
+                        self.add(entry.start, &place, format!("Unknown key `{place}`"), hint);
                     }
-                },
+                }
                 _ => self.add(offset, place, format!("`{place}` needs exactly one of {}", list(names())), None),
             },
             // What stands here instead may be a secret, so it is never quoted.

@@ -1,5 +1,7 @@
 //! Changes to an inventory's files.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 

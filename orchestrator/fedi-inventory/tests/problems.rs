@@ -1,5 +1,7 @@
 //! What is told about an inventory with mistakes in it.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 

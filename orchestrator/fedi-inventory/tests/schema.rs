@@ -1,5 +1,7 @@
 //! The JSON Schemas say what the types say.
 
+#![allow(clippy::unwrap_used)]
+
 use fedi_inventory::FileKind;
 use serde_json::Value;
 

@@ -290,7 +290,7 @@ impl Plan {
     /// do the same.
     pub fn digest(&self) -> String {
         let json = serde_json::to_vec(self).unwrap_or_default();
-        Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
+        format!("{:x}", Sha256::digest(json))
     }
 
     /// How many steps of each sign there are.

@@ -88,15 +88,10 @@ impl Things<'_> {
     }
 
     fn step(&self, id: &ResourceId) -> Option<Step> {
-        let made = self.known.ledger.get(id);
-        let resource = match (self.known.seen(id), made) {
-            // Whatever else is seen there, fedi takes away what it wrote.
-            (_, Some(made @ Resource::Records(_))) => made,
-            (Some(Resource::Records(_)), None) => return None,
-            (Some(seen), _) => seen,
-            (None, Some(made)) => made,
-            (None, None) => return None,
-        };
+        let (seen, made) = (self.known.seen(id), self.known.ledger.get(id));
+        // Whatever else is seen in a zone, fedi takes away what it wrote.
+        let seen = seen.filter(|seen| !matches!(seen, Resource::Records(_)));
+        let resource = seen.or(made)?;
         Some(remove(self.known, id, resource))
     }
 }

@@ -50,15 +50,15 @@ fn hypervisor(it: &Hypervisor, findings: &mut Findings<'_>) {
     }
     tls(&it.tls, &place("tls"), findings);
     credential(&it.token, &place("token"), findings);
-    let names: [(&str, &str, fn(char) -> bool); 4] = [
-        ("node", &it.node, |c| c.is_ascii_alphanumeric() || c == '-'),
-        ("pool", &it.pool, |c| c.is_ascii_alphanumeric() || "-_./".contains(c)),
-        ("vm-storage", &it.vm_storage, |c| c.is_ascii_alphanumeric() || "-_.".contains(c)),
-        ("image-storage", &it.image_storage, |c| c.is_ascii_alphanumeric() || "-_.".contains(c)),
-    ];
-    for (key, name, allowed) in names {
+    // Beside letters and digits: the formats `pve-node`, `pve-poolid`, `pve-storage-id`.
+    for (key, name, others) in [
+        ("node", &it.node, "-"),
+        ("pool", &it.pool, "-_./"),
+        ("vm-storage", &it.vm_storage, "-_."),
+        ("image-storage", &it.image_storage, "-_."),
+    ] {
         let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-        if !begins || !name.chars().all(allowed) {
+        if !begins || !name.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c)) {
             findings.add(&place(key), format!("`{name}` cannot be the name of a {}", key.replace('-', " ")));
         }
     }

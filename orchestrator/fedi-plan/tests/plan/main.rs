@@ -1,5 +1,7 @@
 //! The planner's decisions, case by case.
 
+#![allow(clippy::unwrap_used)]
+
 mod deploy;
 mod destroy;
 mod records;
