@@ -70,7 +70,7 @@ async fn a_known_import_is_noticed_at_once_with_few_requests() {
     let mut late = Vec::new();
     let mut requests = Vec::new();
     for end in (19_800..20_200).step_by(20) {
-        let waited = wait_for(import(end), patient().expecting(Some(estimate)).without_early_look()).await;
+        let waited = wait_for(import(end), patient().expecting(Some(estimate))).await;
         waited.outcome.unwrap();
         late.push(waited.late);
         requests.push(waited.counter.total());

@@ -24,27 +24,19 @@ const TAIL: usize = 50;
 pub struct Wait {
     deadline: Duration,
     estimate: Option<Estimate>,
-    early: Option<Duration>,
     started: Duration,
 }
 
 impl Wait {
     /// Gives up after this long; the task goes on then.
     pub fn up_to(deadline: Duration) -> Self {
-        Self { deadline, estimate: None, early: Some(Duration::from_secs(1)), started: Duration::ZERO }
+        Self { deadline, estimate: None, started: Duration::ZERO }
     }
 
-    /// Asks little until the expected end, and closely around it.
+    /// Asks nothing until about the expected end, and closely then. What fails at once is noticed then too.
     #[must_use]
     pub fn expecting(mut self, estimate: Option<Estimate>) -> Self {
         self.estimate = estimate;
-        self
-    }
-
-    /// Does not look early whether the task failed at once. Saves a request where that is not likely.
-    #[must_use]
-    pub fn without_early_look(mut self) -> Self {
-        self.early = None;
         self
     }
 
@@ -75,7 +67,7 @@ impl Client {
     pub async fn wait(&self, upid: &Upid, wait: &Wait) -> Result<TaskEnd, Error> {
         let begin = self.clock().now();
         let elapsed = || self.clock().now().saturating_sub(begin) + wait.started;
-        let mut polls = Polls::new(wait.estimate, wait.early);
+        let mut polls = Polls::new(wait.estimate);
         let mut questions = 0;
         let mut unreachable = false;
         loop {
