@@ -34,9 +34,7 @@ pub(crate) fn ensure(layout: &Layout, cgroup: Cgroup, namespace: &Namespace) -> 
     let argv: Vec<String> = argv.chain([caddyfile.display().to_string()]).collect();
     let root = folder.join("pki/authorities/local/root.crt");
     let env = [("HOME", folder.display().to_string()), ("XDG_DATA_HOME", folder.display().to_string())];
-    daemon.ensure(&argv, &env, Duration::from_secs(60), || {
-        root.exists() && answers(namespace, &root)
-    })?;
+    daemon.ensure(&argv, &env, Duration::from_secs(60), || root.exists() && answers(namespace, &root))?;
     let root = fs::read(&root).map_err(SandboxError::io("read the authority's root certificate"))?;
     private_file(&layout.ca(), &root)
 }

@@ -70,11 +70,9 @@ impl Cgroup {
     }
 
     /// Names of the groups directly below it.
+    #[cfg(test)]
     pub(crate) fn names(&self) -> Vec<String> {
-        children(&self.folders[0])
-            .into_iter()
-            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-            .collect()
+        children(&self.folders[0]).into_iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect()
     }
 
     /// Kills everything in it and below it and removes it. No error when there is none.

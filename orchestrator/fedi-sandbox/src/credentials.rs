@@ -3,8 +3,6 @@
 use std::fs;
 
 use age::secrecy::ExposeSecret as _;
-use rand::TryRngCore as _;
-use rand::rngs::OsRng;
 use uuid::Uuid;
 
 use crate::command::output;
@@ -41,11 +39,7 @@ pub(crate) fn token_secret(layout: &Layout, host: &SimulatedHost) -> Result<Stri
 }
 
 fn random_key() -> String {
-    let mut bytes = [0_u8; 24];
-    match OsRng.try_fill_bytes(&mut bytes) {
-        Ok(()) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-        Err(_) => Uuid::new_v4().simple().to_string(),
-    }
+    format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }
 
 /// An identity file as `age-keygen` writes it.

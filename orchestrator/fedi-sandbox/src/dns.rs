@@ -36,13 +36,8 @@ pub(crate) fn ensure(layout: &Layout, cgroup: Cgroup, namespace: &Namespace, api
         make_zones(layout)?;
         private_file(&marker, b"")?;
     }
-    let daemon = Daemon {
-        title: "PowerDNS",
-        cgroup,
-        netns: namespace.file(),
-        etc: layout.etc(),
-        log: layout.log("dns"),
-    };
+    let daemon =
+        Daemon { title: "PowerDNS", cgroup, netns: namespace.file(), etc: layout.etc(), log: layout.log("dns") };
     let argv = ["pdns_server".to_owned(), config_dir(layout)];
     daemon.ensure(&argv, &[], Duration::from_secs(30), || answers(namespace))
 }
@@ -99,6 +94,7 @@ fn ask(server: &str) -> io::Result<()> {
     socket.send(&query)?;
     let mut answer = [0; 512];
     let length = socket.recv(&mut answer)?;
-    let no_error = length > 12 && answer[..2] == query[..2] && answer[3] & 0x0f == 0 && answer[7] > 0;
+    let response_code = answer[3] % 16;
+    let no_error = length > 12 && answer[..2] == query[..2] && response_code == 0 && answer[7] > 0;
     if no_error { Ok(()) } else { Err(io::Error::other("no such zone yet")) }
 }

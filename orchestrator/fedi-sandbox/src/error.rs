@@ -65,10 +65,14 @@ impl SandboxError {
     /// What to do about it, where there is something to do.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NotRoot => Some("Run the same command as root; the sandbox touches nothing outside its namespaces".into()),
+            Self::NotRoot => {
+                Some("Run the same command as root; the sandbox touches nothing outside its namespaces".into())
+            }
             Self::NoCgroup => Some("Linux 5.14 with cgroup v2 (or hybrid) and write access to it is needed".into()),
             Self::MissingProgram { .. } => Some("Run `make setup`".into()),
-            Self::NoRecipes(_) => Some("Run from a checkout of the repository, or set FEDI_SANDBOX_RECIPES to its tests/sandbox".into()),
+            Self::NoRecipes(_) => {
+                Some("Run from a checkout of the repository, or set FEDI_SANDBOX_RECIPES to its tests/sandbox".into())
+            }
             Self::NotUp(_) => Some("Run `fedi sandbox up`".into()),
             Self::NotReady { log, .. } => Some(format!("The whole log is in `{}`", log.display())),
             Self::Leftover(_) => Some("Run `fedi sandbox down` again".into()),

@@ -56,6 +56,11 @@ impl Layout {
         self.root.join("systems")
     }
 
+    /// The same systems with a unit that fails.
+    pub(crate) fn broken_systems(&self) -> PathBuf {
+        self.root.join("broken-systems")
+    }
+
     /// Logs stay after `down`.
     pub(crate) fn logs(&self) -> PathBuf {
         self.root.join("logs")
@@ -67,7 +72,8 @@ impl Layout {
 
     /// Makes the folders.
     pub(crate) fn create(&self) -> Result<()> {
-        let folders = [self.root.clone(), self.config(), self.state(), self.etc(), self.dns(), self.acme(), self.logs()];
+        let folders =
+            [self.root.clone(), self.config(), self.state(), self.etc(), self.dns(), self.acme(), self.logs()];
         for folder in folders {
             private_folder(&folder)?;
         }
@@ -78,7 +84,8 @@ impl Layout {
     pub(crate) fn remove(&self) -> Result<()> {
         let Ok(entries) = fs::read_dir(&self.root) else { return Ok(()) };
         for path in entries.flatten().map(|entry| entry.path()).filter(|path| *path != self.logs()) {
-            let removed = if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            let removed =
+                if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.map_err(SandboxError::io(format!("remove `{}`", path.display())))?;
         }
         Ok(())

@@ -15,11 +15,15 @@ mod error;
 mod event;
 pub mod host;
 mod layout;
+#[cfg(test)]
+mod matrix_tests;
 mod namespace;
 pub mod nspawn;
 mod options;
 mod sandbox;
 mod status;
+#[cfg(test)]
+mod testing;
 mod topology;
 
 pub use error::SandboxError;

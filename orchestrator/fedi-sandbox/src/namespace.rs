@@ -39,9 +39,7 @@ impl Namespace {
         if !self.exists() {
             output("create the network namespace", "ip", ["netns", "add", &self.name])?;
         }
-        let ip = |what: &str, args: &[&str]| {
-            output(what, "ip", ["-n", &self.name].iter().chain(args)).map(drop)
-        };
+        let ip = |what: &str, args: &[&str]| output(what, "ip", ["-n", &self.name].iter().chain(args)).map(drop);
         ip("bring up the loopback", &["link", "set", "lo", "up"])?;
         if output("look for the bridge", "ip", ["-n", &self.name, "link", "show", BRIDGE]).is_err() {
             // A fixed hardware address: without one the bridge takes the lowest of its ports', and every

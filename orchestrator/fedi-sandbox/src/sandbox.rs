@@ -4,9 +4,11 @@
 //! stand. `down` kills the cgroup, removes the namespace and then the folder; it needs no memory of what was
 //! started.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -29,7 +31,14 @@ use crate::{Result, SandboxError, acme, credentials, dns};
 const IMAGE_BYTES: u64 = 4 << 30;
 /// Environment that would lead a command out of the sandbox or around its certificate authority.
 const CLEARED: [&str; 9] = [
-    "http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
     "SSL_CERT_DIR",
 ];
 
@@ -63,22 +72,24 @@ impl Sandbox {
     pub fn up(&self, report: &dyn Fn(Event)) -> Result<()> {
         let _lock = self.lock()?;
         self.layout.create()?;
-        let root = self.step(report, "Preparing the guest root", || self.built(&self.options.recipes.join("guest-root/build")))?;
-        self.step(report, "Writing the guest image", || self.image(&root))?;
-        self.step(report, "Preparing the systems", || self.systems())?;
-        self.step(report, "Creating the network namespace", || {
-            self.etc()?;
+        let root =
+            step(report, "Preparing the guest root", || self.built(&self.options.recipes.join("guest-root/build")))?;
+        step(report, "Writing the guest image", || self.image(&root))?;
+        step(report, "Preparing the systems", || self.systems())?;
+        step(report, "Preparing octoDNS", || self.octodns())?;
+        step(report, "Creating the network namespace", || {
+            write_etc(&self.layout)?;
             self.namespace.ensure()
         })?;
-        let key = self.step(report, "Making credentials", || credentials::ensure(&self.layout))?;
-        self.step(report, "Starting PowerDNS", || {
+        let key = step(report, "Making credentials", || credentials::ensure(&self.layout))?;
+        step(report, "Starting PowerDNS", || {
             dns::ensure(&self.layout, self.cgroup.child("dns"), &self.namespace, &key)
         })?;
-        self.step(report, "Starting the certificate authority", || {
+        step(report, "Starting the certificate authority", || {
             acme::ensure(&self.layout, self.cgroup.child("acme"), &self.namespace)
         })?;
         for host in &HOSTS {
-            self.step(report, &format!("Starting {}", title(host)), || self.start_host(host))?;
+            step(report, &format!("Starting {}", title(host)), || self.start_host(host))?;
         }
         Ok(())
     }
@@ -86,9 +97,9 @@ impl Sandbox {
     /// Ends every process and removes the namespace and the state; logs stay. No error when nothing is there.
     pub fn down(&self, report: &dyn Fn(Event)) -> Result<()> {
         let _lock = self.lock()?;
-        self.step(report, "Ending every process", || self.cgroup.kill())?;
-        self.step(report, "Removing the network namespace", || self.namespace.remove())?;
-        self.step(report, "Removing the state", || self.layout.remove())
+        step(report, "Ending every process", || self.cgroup.kill())?;
+        step(report, "Removing the network namespace", || self.namespace.remove())?;
+        step(report, "Removing the state", || self.layout.remove())
     }
 
     /// What is there and what answers.
@@ -154,21 +165,13 @@ impl Sandbox {
     }
 
     /// Runs a command inside and waits for it; its standard streams are ours.
-    pub fn run(&self, argv: &[OsString]) -> Result<ExitStatus> {
-        let (program, args) = argv.split_first().ok_or_else(|| SandboxError::Command {
+    pub fn run(&self, command: &[OsString]) -> Result<ExitStatus> {
+        let (program, args) = command.split_first().ok_or_else(|| SandboxError::Command {
             what: "run a command in the sandbox".to_owned(),
             output: "no command given".to_owned(),
         })?;
         let what = format!("run `{}`", program.to_string_lossy());
         self.command(program)?.args(args).status().map_err(|source| missing_or_io("sh", &what, source))
-    }
-
-    fn step<T>(&self, report: &dyn Fn(Event), step: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
-        report(Event::Started(step.to_owned()));
-        let begin = Instant::now();
-        let value = act()?;
-        report(Event::Finished { step: step.to_owned(), took: begin.elapsed() });
-        Ok(value)
     }
 
     /// Only one process changes a sandbox. The lock is beside its folder and ends with the process.
@@ -191,23 +194,19 @@ impl Sandbox {
         nspawn::write_image(&image, root, IMAGE_BYTES)
     }
 
-    /// Builds the prebuilt systems where they are missing and links each as `systems/<app>`.
+    /// Builds the prebuilt systems where they are missing and links each as `systems/<app>`, and its broken
+    /// variant, where it has one, as `broken-systems/<app>`.
     fn systems(&self) -> Result<()> {
-        let folder = self.layout.systems();
-        private_folder(&folder)?;
         let recipes = self.options.recipes.join("systems");
         let entries = fs::read_dir(&recipes).map_err(SandboxError::io(format!("read `{}`", recipes.display())))?;
         for entry in entries.flatten().filter(|entry| entry.path().join("build").is_file()) {
-            let target = self.built(&entry.path().join("build"))?;
-            let link = folder.join(entry.file_name());
-            if fs::read_link(&link).ok().as_deref() == Some(&target) {
-                continue;
+            let system = self.built(&entry.path().join("build"))?;
+            link(&self.layout.systems(), &entry.file_name(), &system)?;
+            let mut broken = system.into_os_string();
+            broken.push("-broken");
+            if Path::new(&broken).is_dir() {
+                link(&self.layout.broken_systems(), &entry.file_name(), Path::new(&broken))?;
             }
-            let new = folder.join(".new");
-            let _ = fs::remove_file(&new);
-            std::os::unix::fs::symlink(&target, &new)
-                .and_then(|()| fs::rename(&new, &link))
-                .map_err(SandboxError::io(format!("link `{}`", link.display())))?;
         }
         Ok(())
     }
@@ -226,19 +225,15 @@ impl Sandbox {
         Err(SandboxError::Command { what: format!("run `{}`", recipe.display()), output })
     }
 
-    /// The name resolution of everything in the sandbox: PowerDNS and nothing else.
-    fn etc(&self) -> Result<()> {
-        let etc = self.layout.etc();
-        let resolv = format!("nameserver {DNS}\nsearch {OWN_ZONE}\noptions timeout:2 attempts:2\n");
-        let nss = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\n";
-        for (name, text) in [("resolv.conf", resolv.as_str()), ("nsswitch.conf", nss)] {
-            let path = etc.join(name);
-            // Running processes have it mounted: write it once.
-            if !path.exists() {
-                private_file(&path, text.as_bytes())?;
-            }
-        }
-        Ok(())
+    /// Makes octoDNS' Python environment: inside, where fedi will use it, no package index can be reached.
+    fn octodns(&self) -> Result<()> {
+        let venvs = self.options.cache.join("venvs");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(SandboxError::io("start a runtime"))?;
+        runtime
+            .block_on(octodns_client::Venv::ensure(&venvs, &octodns_client::VenvSpec::default()))
+            .map(drop)
+            .map_err(|error| SandboxError::Command { what: "prepare octoDNS".to_owned(), output: error.to_string() })
     }
 
     fn host_cgroup(&self, host: &SimulatedHost) -> Cgroup {
@@ -290,6 +285,43 @@ impl Sandbox {
         };
         records.into_iter().map(as_guest).collect()
     }
+}
+
+/// The name resolution of everything in the sandbox: PowerDNS and nothing else.
+pub(crate) fn write_etc(layout: &Layout) -> Result<()> {
+    let resolv = format!("nameserver {DNS}\nsearch {OWN_ZONE}\noptions timeout:2 attempts:2\n");
+    let nss = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\n";
+    for (name, text) in [("resolv.conf", resolv.as_str()), ("nsswitch.conf", nss)] {
+        let path = layout.etc().join(name);
+        // Running processes have it mounted: write it once.
+        if !path.exists() {
+            private_file(&path, text.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs a step and tells about it.
+fn step<T>(report: &dyn Fn(Event), step: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
+    report(Event::Started(step.to_owned()));
+    let begin = Instant::now();
+    let value = act()?;
+    report(Event::Finished { step: step.to_owned(), took: begin.elapsed() });
+    Ok(value)
+}
+
+/// Makes `folder/name` a link to `target`, in one step where there was another.
+fn link(folder: &Path, name: &OsStr, target: &Path) -> Result<()> {
+    private_folder(folder)?;
+    let (link, new) = (folder.join(name), folder.join(".new"));
+    if fs::read_link(&link).ok().as_deref() == Some(target) {
+        return Ok(());
+    }
+    let made = match fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => symlink(target, &new).and_then(|()| fs::rename(&new, &link)),
+    };
+    made.map_err(SandboxError::io(format!("link `{}`", link.display())))
 }
 
 fn title(host: &SimulatedHost) -> String {

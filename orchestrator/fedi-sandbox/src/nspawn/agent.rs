@@ -98,16 +98,16 @@ impl Agent {
     }
 
     /// A shell line inside the guest; its failure is reported as the agent reports a file's.
-    async fn on_file(&self, line: &str, mode: &str, args: &[&str], stdin: &[u8]) -> Result<Vec<u8>, BackendError> {
-        let mut argv = ["sh", "-c", line, "agent"].map(str::to_owned).to_vec();
-        argv.extend(args.iter().map(|arg| (*arg).to_owned()));
+    async fn on_file(&self, line: &str, mode: &str, words: &[&str], stdin: &[u8]) -> Result<Vec<u8>, BackendError> {
+        let argv: Vec<String> =
+            ["sh", "-c", line, "agent"].iter().chain(words).map(|word| (*word).to_owned()).collect();
         let out = self.exec(&argv, stdin).await?;
         if out.status == 0 {
             return Ok(out.stdout);
         }
         let text = String::from_utf8_lossy(&out.stderr);
         let reason = text.trim().rsplit(": ").next().unwrap_or("unknown error");
-        Err(BackendError::Guest(format!("failed to open file '{}' (mode: '{mode}'): {reason}", args[0])))
+        Err(BackendError::Guest(format!("failed to open file '{}' (mode: '{mode}'): {reason}", words[0])))
     }
 
     pub(super) async fn read_file(&self, path: &str, max_bytes: usize) -> Result<Vec<u8>, BackendError> {

@@ -23,9 +23,8 @@ pub(super) fn write(seed: &Path, root: &Path, spec: &GuestSpec, settings: &Nspaw
 }
 
 fn check(spec: &GuestSpec) -> Result<()> {
-    let refuse = |output: &str| {
-        Err(SandboxError::Command { what: "prepare the guest".to_owned(), output: output.to_owned() })
-    };
+    let refuse =
+        |output: &str| Err(SandboxError::Command { what: "prepare the guest".to_owned(), output: output.to_owned() });
     match spec.user.as_deref() {
         None | Some("root") => {}
         Some(_) => return refuse("the image of the sandbox knows no user but root"),

@@ -11,6 +11,8 @@ use crate::{Result, SandboxError};
 
 const CLUSTER: usize = 1 << 16;
 const HEADER: usize = 104;
+/// The same as the header itself says it.
+const HEADER_LENGTH: u32 = 104;
 /// Type of our header extension: `fedi` in ASCII; QEMU skips types it does not know.
 const EXTENSION: [u8; 4] = *b"fedi";
 
@@ -37,7 +39,7 @@ fn image(root: &Path, size: u64) -> Vec<u8> {
     put(48, &(CLUSTER as u64).to_be_bytes());
     put(56, &1_u32.to_be_bytes());
     put(96, &4_u32.to_be_bytes());
-    put(100, &(HEADER as u32).to_be_bytes());
+    put(100, &HEADER_LENGTH.to_be_bytes());
     put(HEADER, &EXTENSION);
     put(HEADER + 4, &u32::try_from(name.len()).unwrap_or(0).to_be_bytes());
     put(HEADER + 8, name);

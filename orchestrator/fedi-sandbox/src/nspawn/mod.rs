@@ -236,7 +236,8 @@ impl Inner {
     /// Writes the record under another name and renames it, so that a kill leaves the old or the new.
     fn write_record(&self, record: &Record) -> Result<()> {
         let folder = self.folder(record.spec.uuid);
-        let text = serde_json::to_vec_pretty(record).map_err(|e| SandboxError::io("write the guest's record")(e.into()))?;
+        let text =
+            serde_json::to_vec_pretty(record).map_err(|e| SandboxError::io("write the guest's record")(e.into()))?;
         let new = folder.join("guest.json.new");
         fs::write(&new, text)
             .and_then(|()| fs::rename(&new, folder.join("guest.json")))
