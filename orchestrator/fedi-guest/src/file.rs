@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::process::{Gid, Uid};
 
 use crate::error::GuestError;
@@ -139,6 +139,19 @@ pub(crate) fn folder(path: &Path, mode: u32) -> Result<(), GuestError> {
         }
         Err(error) => Err(GuestError::file("look at", path)(error)),
     }
+}
+
+/// Holds a lock file until it is dropped; waits for whoever holds it.
+pub(crate) fn lock(path: &Path) -> Result<File, GuestError> {
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(GuestError::file("open", path))?;
+    flock(&lock, FlockOperation::LockExclusive).map_err(|error| GuestError::file("lock", path)(error.into()))?;
+    Ok(lock)
 }
 
 /// The names in a folder, sorted; none where there is no folder.

@@ -68,14 +68,14 @@ impl Guest {
     /// SMBIOS of their own (containers) and comes first, as such a machine may
     /// see its host's.
     pub fn uuid(&self) -> Result<Option<Uuid>, GuestError> {
-        for source in ["/etc/fedi/guest-uuid", "/sys/class/dmi/id/product_uuid"] {
-            let path = self.path(source);
-            let Some(text) = file::read_text(&path)? else { continue };
-            let uuid = Uuid::parse_str(text.trim())
-                .map_err(|_| GuestError::Damaged { path, what: "it holds no uuid".to_owned() })?;
-            return Ok(Some(uuid));
+        let path = self.path("/etc/fedi/guest-uuid");
+        if let Some(text) = file::read_text(&path)? {
+            let damaged = |_| GuestError::Damaged { path, what: "it holds no uuid".to_owned() };
+            return Uuid::parse_str(text.trim()).map(Some).map_err(damaged);
         }
-        Ok(None)
+        // A board's firmware may say `Not Settable`, which is no uuid.
+        let text = file::read_text(&self.path("/sys/class/dmi/id/product_uuid"))?;
+        Ok(text.and_then(|text| Uuid::parse_str(text.trim()).ok()))
     }
 
     /// An id that changes with every boot.

@@ -6,6 +6,7 @@
 //! a fenced guest, a fresh one and a copy of a disk all stay dark over reboots.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 
 use fedi_model::AppName;
@@ -46,9 +47,14 @@ fn load(guest: &Guest, app: &AppName) -> Result<Option<Record>, GuestError> {
     Ok(Some(record))
 }
 
-fn store(guest: &Guest, record: &Record) -> Result<(), GuestError> {
+/// Keeps two sessions from deciding at once.
+fn locked(guest: &Guest) -> Result<File, GuestError> {
     file::folder(&guest.path("/var/lib/fedi"), 0o711)?;
     file::folder(&guest.path(FOLDER), 0o700)?;
+    file::lock(&guest.path(FOLDER).join(".lock"))
+}
+
+fn store(guest: &Guest, record: &Record) -> Result<(), GuestError> {
     let path = path(guest, &record.app);
     let mut bytes = serde_json::to_vec(record)
         .map_err(|error| GuestError::Damaged { path: path.clone(), what: error.to_string() })?;
@@ -80,6 +86,7 @@ pub(crate) fn grant(guest: &Guest, request: &LeaseGrant) -> Result<Lease, GuestE
     if *epoch == 0 {
         return Err(GuestError::refused(ErrorKind::Invalid, "Epochs begin at 1"));
     }
+    let _lock = locked(guest)?;
     if let Some(found) = load(guest, app)? {
         if found.epoch == *epoch && found.holder == Some(*holder) {
             return Ok(lease(&found, own));
@@ -97,6 +104,7 @@ pub(crate) fn grant(guest: &Guest, request: &LeaseGrant) -> Result<Lease, GuestE
 /// Takes the right away. Works on a guest that never had it, too.
 pub(crate) fn revoke(guest: &Guest, request: &LeaseRevoke) -> Result<Lease, GuestError> {
     let LeaseRevoke { app, epoch } = request;
+    let _lock = locked(guest)?;
     if let Some(found) = load(guest, app)? {
         if found.epoch > *epoch {
             return Err(stale(app, *epoch, &format!("this guest is at epoch {}", found.epoch)));

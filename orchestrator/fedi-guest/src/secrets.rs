@@ -56,6 +56,7 @@ pub(crate) fn deliver(guest: &Guest, request: &SecretsDeliver) -> Result<SecretD
     let only_root = wanted.values().all(|(entry, _)| entry.owner == "root" && entry.group == "root");
     file::folder(&guest.path("/var/lib/fedi"), 0o711)?;
     file::folder(&guest.path(FOLDER), 0o711)?;
+    let _lock = file::lock(&guest.path(FOLDER).join(".lock"))?;
     let folder = guest.path(FOLDER).join(request.app.as_str());
     // A service that reads its own secret has to get through; nobody can list.
     file::folder(&folder, if only_root { 0o700 } else { 0o711 })?;

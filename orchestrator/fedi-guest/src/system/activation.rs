@@ -10,7 +10,6 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -152,15 +151,7 @@ impl Store {
     }
 
     pub(super) fn lock(&self) -> Result<Locked<'_>, GuestError> {
-        let path = self.folder.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(GuestError::file("open", &path))?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|error| GuestError::file("lock", &path)(error.into()))?;
+        let lock = file::lock(&self.folder.join("lock"))?;
         Ok(Locked { store: self, _lock: lock })
     }
 

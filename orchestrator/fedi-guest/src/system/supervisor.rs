@@ -3,6 +3,7 @@
 //! its own; everything it needs to go on after being killed is in the record.
 
 use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -19,6 +20,13 @@ use crate::error::{GuestError, reason_text};
 use crate::file;
 use crate::guest::{Guest, since_boot_ms};
 use crate::protocol::{Phase, Reason};
+
+/// Tells the journal. A journal that is being restarted is no reason to stop.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
 
 /// Lines of output that a failure carries.
 const TAIL: usize = 25;
@@ -44,7 +52,7 @@ pub(crate) fn supervise(guest: &Guest, token: Uuid) -> Result<Phase, GuestError>
                 store.step(token, |_| step)?;
             }
             Phase::RollingBack { reason } => {
-                println!("Rolling back to the earlier system: {}", reason_text(reason));
+                say!("Rolling back to the earlier system: {}", reason_text(reason));
                 let step = restore(guest, &store, &record);
                 store.step(token, |_| step)?;
             }
@@ -58,7 +66,7 @@ pub(crate) fn supervise(guest: &Guest, token: Uuid) -> Result<Phase, GuestError>
 
 fn switch(guest: &Guest, store: &Store, record: &Record) -> Step {
     let system = &record.activation.system;
-    println!("Activating {}", system.display());
+    say!("Activating {}", system.display());
     match run_switch(guest, store, record, system, "test") {
         Ok(status) if status.success() => match make_current(guest, system) {
             Ok(()) => {
@@ -81,7 +89,7 @@ fn failed(store: &Store, status: String) -> Step {
 fn wait(store: &Store, record: &Record, deadline_ms: u64) -> Result<(), GuestError> {
     let token = record.activation.token;
     let watch = Watch::on(store.folder())?;
-    println!("Active; waiting {} s for a confirmation", record.confirm_within_s);
+    say!("Active; waiting {} s for a confirmation", record.confirm_within_s);
     while matches!(store.get(token)?.activation.phase, Phase::Waiting { .. }) {
         let now_ms = since_boot_ms();
         if now_ms >= deadline_ms {
@@ -101,7 +109,7 @@ fn wait(store: &Store, record: &Record, deadline_ms: u64) -> Result<(), GuestErr
 fn commit(guest: &Guest, store: &Store, record: &Record) -> Step {
     match try_commit(guest, store, record) {
         Ok(generation) => {
-            println!("Confirmed as generation {generation}");
+            say!("Confirmed as generation {generation}");
             Step::Committed { generation }
         }
         Err(error) => {

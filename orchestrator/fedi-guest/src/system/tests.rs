@@ -26,7 +26,7 @@ struct Fixture {
 /// Runs the supervisor in a thread, or not at all.
 struct Threads<'a> {
     fixture: &'a Fixture,
-    threads: RefCell<Vec<JoinHandle<()>>>,
+    running: RefCell<Vec<JoinHandle<()>>>,
     broken: bool,
 }
 
@@ -34,7 +34,7 @@ impl Launcher for Threads<'_> {
     fn launch(&self, token: Uuid) -> Result<(), GuestError> {
         if !self.broken {
             let guest = self.fixture.guest.clone();
-            self.threads.borrow_mut().push(std::thread::spawn(move || {
+            self.running.borrow_mut().push(std::thread::spawn(move || {
                 supervise(&guest, token).unwrap();
             }));
         }
@@ -42,7 +42,7 @@ impl Launcher for Threads<'_> {
     }
 
     fn alive(&self, _token: Uuid) -> Result<bool, GuestError> {
-        Ok(self.threads.borrow().iter().any(|thread| !thread.is_finished()))
+        Ok(self.running.borrow().iter().any(|thread| !thread.is_finished()))
     }
 }
 
@@ -54,7 +54,7 @@ fn fixture() -> Fixture {
 
 impl Fixture {
     fn launcher(&self) -> Threads<'_> {
-        Threads { fixture: self, threads: RefCell::default(), broken: false }
+        Threads { fixture: self, running: RefCell::default(), broken: false }
     }
 
     /// Makes a system whose script logs its action and then does `more`.
@@ -90,12 +90,8 @@ impl Fixture {
         generation
     }
 
-    fn profile(&self) -> Profile {
-        Profile::at(Path::new(FEDI_PROFILES)).unwrap()
-    }
-
     fn boots(&self) -> Option<PathBuf> {
-        self.profile().current(&self.guest).unwrap().map(|current| current.1)
+        Profile::at(Path::new(FEDI_PROFILES)).unwrap().current(&self.guest).unwrap().map(|current| current.1)
     }
 }
 
