@@ -5,10 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{BackendError, ExecOutput, GuestBackend, GuestSpec, Interface};
+use crate::clock::Clock;
 
 /// How modelled guests behave.
 #[derive(Debug, Clone)]
@@ -39,12 +39,13 @@ impl Default for ModelSettings {
 
 struct Guest {
     spec: GuestSpec,
-    since: Option<Instant>,
+    since: Option<Duration>,
     files: BTreeMap<String, Vec<u8>>,
 }
 
-/// Guests without a process. Time is tokio's, so a paused test clock applies.
+/// Guests without a process.
 pub struct ModelBackend {
+    clock: Clock,
     settings: Mutex<ModelSettings>,
     guests: Mutex<HashMap<Uuid, Guest>>,
 }
@@ -52,7 +53,14 @@ pub struct ModelBackend {
 impl ModelBackend {
     /// A backend whose guests all behave as `settings` says.
     pub fn new(settings: ModelSettings) -> Self {
-        Self { settings: Mutex::new(settings), guests: Mutex::new(HashMap::new()) }
+        let (settings, guests) = (Mutex::new(settings), Mutex::new(HashMap::new()));
+        Self { clock: Clock::real(), settings, guests }
+    }
+
+    /// The same on another clock.
+    #[must_use]
+    pub fn on(self, clock: Clock) -> Self {
+        Self { clock, ..self }
     }
 
     /// Changes the behaviour of all guests from now on.
@@ -80,7 +88,7 @@ impl ModelBackend {
         let mut guests = lock(&self.guests);
         let guest = guests.get_mut(&uuid).ok_or(BackendError::NotRunning(uuid))?;
         let since = guest.since.ok_or(BackendError::NotRunning(uuid))?;
-        if settings.agent_dead || since.elapsed() < settings.agent_delay {
+        if settings.agent_dead || self.clock.now().saturating_sub(since) < settings.agent_delay {
             return Err(BackendError::NoAgent);
         }
         act(guest)
@@ -91,6 +99,24 @@ impl Default for ModelBackend {
     fn default() -> Self {
         Self::new(ModelSettings::default())
     }
+}
+
+/// The few words of shell that tests use: `echo`, `>&2`, `exit`.
+fn run_script(script: &str) -> ExecOutput {
+    let mut output = ExecOutput { status: 0, stdout: Vec::new(), stderr: Vec::new() };
+    for command in script.split(';').map(str::trim) {
+        if let Some(words) = command.strip_prefix("echo ") {
+            let (words, stream) = match words.strip_suffix(">&2") {
+                Some(words) => (words.trim_end(), &mut output.stderr),
+                None => (words, &mut output.stdout),
+            };
+            stream.extend(format!("{words}\n").into_bytes());
+        } else if let Some(status) = command.strip_prefix("exit ") {
+            output.status = status.trim().parse().unwrap_or(2);
+            break;
+        }
+    }
+    output
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -114,7 +140,7 @@ impl GuestBackend for ModelBackend {
         self.create(spec).await?;
         if let Some(guest) = lock(&self.guests).get_mut(&spec.uuid) {
             guest.spec = spec.clone();
-            guest.since.get_or_insert_with(Instant::now);
+            guest.since.get_or_insert_with(|| self.clock.now());
         }
         Ok(())
     }
@@ -125,12 +151,12 @@ impl GuestBackend for ModelBackend {
         }
         match self.settings().shutdown_delay {
             Some(delay) if delay <= timeout => {
-                tokio::time::sleep(delay).await;
+                self.clock.sleep(delay).await;
                 self.stop(uuid).await?;
                 Ok(true)
             }
             _ => {
-                tokio::time::sleep(timeout).await;
+                self.clock.sleep(timeout).await;
                 Ok(false)
             }
         }
@@ -188,6 +214,14 @@ impl GuestBackend for ModelBackend {
         argv: &[String],
         stdin: &[u8],
     ) -> Result<ExecOutput, BackendError> {
+        if let [program, seconds] = argv
+            && program.rsplit('/').next() == Some("sleep")
+        {
+            self.with_agent(uuid, |_| Ok(()))?;
+            let seconds = seconds.parse().map_err(|_| BackendError::Guest("invalid time".to_owned()))?;
+            self.clock.sleep(Duration::from_secs(seconds)).await;
+            return Ok(ExecOutput { status: 0, stdout: Vec::new(), stderr: Vec::new() });
+        }
         self.with_agent(uuid, |guest| {
             let out = |stdout: Vec<u8>| ExecOutput { status: 0, stdout, stderr: Vec::new() };
             match argv.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
@@ -197,6 +231,7 @@ impl GuestBackend for ModelBackend {
                 ["echo" | "/bin/echo", words @ ..] => {
                     Ok(out(format!("{}\n", words.join(" ")).into_bytes()))
                 }
+                ["sh" | "/bin/sh", "-c", script] => Ok(run_script(script)),
                 [program, ..] => Err(BackendError::Guest(format!(
                     "Guest agent command failed, error was 'Failed to execute child process \
                      \u{201c}{program}\u{201d} (No such file or directory)'"
