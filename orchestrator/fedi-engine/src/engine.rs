@@ -187,7 +187,7 @@ impl Engine {
                 journal.append(RunEvent::Unwinding { reason, asked: true }).await?;
             }
         }
-        self.tell_started(journal);
+        journal.tell(started(journal));
         let executor = |halt: Interrupt| Executor {
             world: self.world.as_ref(),
             clock: self.clock.as_ref(),
@@ -219,21 +219,6 @@ impl Engine {
             Err(EngineError::Driven { run })
         }
     }
-
-    fn tell_started(&self, journal: &Journal<'_>) {
-        let started = {
-            let state = journal.state();
-            let steps = state.plan.steps().count();
-            Event::RunStarted {
-                workflow: state.plan.workflow,
-                deployment: state.plan.deployment.clone(),
-                host: state.plan.host.clone(),
-                steps,
-                finished: steps - state.unfinished().count(),
-            }
-        };
-        journal.tell(started);
-    }
 }
 
 /// A run that a task of this process works on.
@@ -245,6 +230,19 @@ struct Driven<'a> {
 impl Drop for Driven<'_> {
     fn drop(&mut self) {
         self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.run);
+    }
+}
+
+/// What is told when a run goes on.
+fn started(journal: &Journal<'_>) -> Event {
+    let state = journal.state();
+    let steps = state.plan.steps().count();
+    Event::RunStarted {
+        workflow: state.plan.workflow,
+        deployment: state.plan.deployment.clone(),
+        host: state.plan.host.clone(),
+        steps,
+        finished: steps - state.unfinished().count(),
     }
 }
 

@@ -30,6 +30,7 @@ pub enum CrashAt {
 pub struct CrashingStore {
     inner: Arc<dyn Store>,
     at: CrashAt,
+    really: bool,
     appends: AtomicU64,
     dead: AtomicBool,
     crash: Interrupt,
@@ -38,7 +39,19 @@ pub struct CrashingStore {
 impl CrashingStore {
     /// Dies at `at`.
     pub fn new(inner: Arc<dyn Store>, at: CrashAt) -> Self {
-        Self { inner, at, appends: AtomicU64::new(0), dead: AtomicBool::new(false), crash: Interrupt::default() }
+        Self {
+            inner,
+            at,
+            really: false,
+            appends: AtomicU64::new(0),
+            dead: AtomicBool::new(false),
+            crash: Interrupt::default(),
+        }
+    }
+
+    /// Kills this process at `at`, by SIGKILL.
+    pub fn killing(inner: Arc<dyn Store>, at: CrashAt) -> Self {
+        Self { really: true, ..Self::new(inner, at) }
     }
 
     /// How many appends there were.
@@ -58,6 +71,9 @@ impl CrashingStore {
     }
 
     async fn die(&self) {
+        if self.really {
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+        }
         self.dead.store(true, Ordering::SeqCst);
         self.crash.request();
         pending().await

@@ -6,6 +6,7 @@
 //! [`store_suite`] is what every store must do. A dev-dependency only; it panics where a test should fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod child;
 mod clock;
 mod context;
 mod crash;

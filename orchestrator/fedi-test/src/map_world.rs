@@ -1,6 +1,8 @@
-//! A world in memory.
+//! A world in memory, or in a file where it has to outlive its process.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
@@ -8,15 +10,17 @@ use fedi_engine::World;
 use fedi_engine::drivers::{DriverError, StepContext};
 use fedi_model::plan::{StepId, Task};
 use fedi_model::resource::{Resource, ResourceId};
+use serde::{Deserialize, Serialize};
 
 /// A world in memory: what is wanted comes true at once. Numbers that a real system
 /// chooses are chosen here too, so that what is found differs from what was wanted.
 #[derive(Debug, Default)]
 pub struct MapWorld {
     inner: Mutex<Inner>,
+    file: Option<PathBuf>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Inner {
     resources: BTreeMap<ResourceId, Resource>,
     tasks: BTreeSet<StepId>,
@@ -26,7 +30,26 @@ impl MapWorld {
     /// With these things in it.
     pub fn holding(resources: impl IntoIterator<Item = Resource>) -> Self {
         let resources = resources.into_iter().map(|resource| (resource.id(), found(resource))).collect();
-        Self { inner: Mutex::new(Inner { resources, tasks: BTreeSet::new() }) }
+        Self { inner: Mutex::new(Inner { resources, tasks: BTreeSet::new() }), file: None }
+    }
+
+    /// As it is in that file, where every change goes at once.
+    pub fn in_file(path: &Path) -> Self {
+        let inner = match fs::read(path) {
+            Ok(json) => serde_json::from_slice(&json).unwrap(),
+            Err(_) => Inner::default(),
+        };
+        Self { inner: Mutex::new(inner), file: Some(path.to_owned()) }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Inner)) {
+        let mut inner = self.inner.lock().unwrap();
+        change(&mut inner);
+        if let Some(file) = &self.file {
+            let new = file.with_extension("new");
+            fs::write(&new, serde_json::to_vec(&*inner).unwrap()).unwrap();
+            fs::rename(&new, file).unwrap();
+        }
     }
 
     /// Everything in it, by name; tasks that were done since the last removal of a VM
@@ -45,7 +68,9 @@ impl MapWorld {
 
     /// Puts a thing there behind fedi's back.
     pub fn put(&self, resource: Resource) {
-        self.inner.lock().unwrap().resources.insert(resource.id(), found(resource));
+        self.change(|inner| {
+            inner.resources.insert(resource.id(), found(resource));
+        });
     }
 }
 
@@ -59,23 +84,28 @@ impl World for MapWorld {
     async fn ensure(&self, desired: &Resource, cx: &dyn StepContext) -> Result<Resource, DriverError> {
         cx.note("began", "yes").await?;
         let made = found(desired.clone());
-        self.inner.lock().unwrap().resources.insert(made.id(), made.clone());
+        self.change(|inner| {
+            inner.resources.insert(made.id(), made.clone());
+        });
         Ok(made)
     }
 
     async fn remove(&self, resource: &Resource, _: &dyn StepContext) -> Result<(), DriverError> {
         tokio::task::yield_now().await;
-        let mut inner = self.inner.lock().unwrap();
-        inner.resources.remove(&resource.id());
-        if matches!(resource, Resource::Vm(_)) {
-            inner.tasks.clear();
-        }
+        self.change(|inner| {
+            inner.resources.remove(&resource.id());
+            if matches!(resource, Resource::Vm(_)) {
+                inner.tasks.clear();
+            }
+        });
         Ok(())
     }
 
     async fn run(&self, task: &Task, _: &dyn StepContext) -> Result<(), DriverError> {
         tokio::task::yield_now().await;
-        self.inner.lock().unwrap().tasks.insert(task.id());
+        self.change(|inner| {
+            inner.tasks.insert(task.id());
+        });
         Ok(())
     }
 }
