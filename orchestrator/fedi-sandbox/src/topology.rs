@@ -49,6 +49,8 @@ pub struct SimulatedHost {
     pub name: &'static str,
     /// The PVE release it behaves as: `major.minor`.
     pub version: &'static str,
+    /// The last part of that release: 9.2.11, 8.4.21.
+    pub(crate) patch: u8,
     /// Address of its API; the port is 8006.
     pub address: Ipv4Addr,
     /// Its node.
@@ -72,6 +74,7 @@ pub const HOSTS: [SimulatedHost; 2] = [
     SimulatedHost {
         name: "proxmox1",
         version: "9.2",
+        patch: 11,
         address: Ipv4Addr::new(10, 78, 0, 11),
         node: "proxmox1",
         pool: "fedi",
@@ -84,6 +87,7 @@ pub const HOSTS: [SimulatedHost; 2] = [
     SimulatedHost {
         name: "new-provider",
         version: "8.4",
+        patch: 21,
         address: Ipv4Addr::new(10, 78, 0, 12),
         node: "pve-a",
         pool: "tenants",
@@ -94,3 +98,49 @@ pub const HOSTS: [SimulatedHost; 2] = [
         token_id: "fedi-token",
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use fedi_inventory::{Environment, Folder, ImageSource};
+    use fedi_model::inventory::{Credential, Tls};
+
+    use super::*;
+
+    /// The inventory that the repository is works in the sandbox as it stands.
+    #[test]
+    fn the_repositorys_hosts_are_these() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let environment = Environment::fixed([("FEDI_SANDBOX_DIR", "/sandbox"), ("FEDI_CONFIG_DIR", "/config")]);
+        let folder = Folder::load(&root, environment).unwrap();
+        assert_eq!(folder.inventory().hosts.len(), HOSTS.len());
+        for simulated in HOSTS {
+            let (_, host) = folder.host(simulated.name).unwrap();
+            let it = &host.hypervisor;
+            assert_eq!(it.endpoint, format!("https://{}:8006", simulated.address));
+            let names = [&it.node, &it.pool, &it.vm_storage, &it.image_storage, &it.bridge];
+            let SimulatedHost { node, pool, vm_storage, image_storage, bridge, .. } = simulated;
+            assert_eq!(names, [node, pool, vm_storage, image_storage, bridge]);
+            let credential = |file: &str| format!("credentials/{}/{file}", simulated.name);
+            assert_eq!(it.tls, Tls::Ca(credential("ca.pem")));
+            assert_eq!(it.token, Credential::File(credential("proxmox-token")));
+
+            for pool in &host.address_pools {
+                let gateway = format!("{}/{}", pool.gateway, pool.network.prefix_len());
+                assert!(BRIDGE_ADDRESSES.contains(&gateway.as_str()), "{gateway} is not on the bridge");
+            }
+            assert_eq!(host.resolvers, [DNS.parse::<std::net::IpAddr>().unwrap()]);
+            for zone in &host.dns.zones {
+                assert!(MANAGED_ZONES.contains(&zone.name.as_str()), "{} is not managed", zone.name);
+                let provider = &host.dns.providers[zone.provider.as_deref().unwrap()];
+                assert_eq!(provider.settings["host"], DNS);
+                assert_eq!(provider.settings["port"], DNS_API_PORT);
+                assert_eq!(provider.secrets["api_key"], Credential::File(credential("pdns-api-key")));
+            }
+            assert_eq!(host.dns.caa_issuer.as_deref(), Some(ACME_NAME));
+            assert_eq!(folder.image(host).unwrap(), ImageSource::File("/sandbox/images/guest.qcow2".into()));
+            assert_eq!(folder.system_folder(host).unwrap(), Some("/sandbox/systems".into()));
+        }
+    }
+}
