@@ -81,6 +81,18 @@ mod tests {
         assert!(token.header().starts_with("PVEAPIToken=fedi@pve!deploy=0000"));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_and_its_secret_never_shown(text in "[a-z@!=: ]{0,40}") {
+            if let Ok(token) = text.parse::<ApiToken>() {
+                let (id, shown) = (token.to_string(), format!("{token:?}"));
+                let rest = text.trim().strip_prefix(&id);
+                proptest::prop_assert!(rest.is_some_and(|rest| rest.starts_with('=')));
+                proptest::prop_assert!(shown.contains("<secret>"));
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_token_is_refused() {
         for text in ["", "fedi@pve!deploy", "fedi!deploy=x", "@pve!deploy=x", "fedi@pve!=x", "fedi@pve!a=b c"] {

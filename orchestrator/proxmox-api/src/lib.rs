@@ -57,6 +57,7 @@ mod node;
 mod observe;
 mod options;
 mod pool;
+mod probe;
 mod request;
 mod secret;
 mod session;
@@ -77,6 +78,7 @@ pub use node::{Bridge, Certificate, ListBridges, ListCertificates, ListStorages,
 pub use observe::{Counter, Observer, Sent};
 pub use options::{Endpoint, Limits, Options};
 pub use pool::{GetPool, Pool, PoolMember};
+pub use probe::presented_fingerprint;
 pub use proxmox_schema::{Method, PropertyString, PveVersion, Upid};
 pub use request::{Parameters, Request};
 pub use secret::Secret;

@@ -97,14 +97,14 @@ impl Endpoint {
         if url.scheme() != "https" {
             return Err(wrong("it must begin with https".to_owned()));
         }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong("it must not hold a password".to_owned()));
+        let authority = full.split_once("://").map_or("", |(_, rest)| rest).trim_end_matches('/');
+        if authority.contains('@') {
+            return Err(wrong("it must not hold a user or password".to_owned()));
         }
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             return Err(wrong("it must end after the port".to_owned()));
         }
-        let after_scheme = full.split_once("://").map_or("", |(_, rest)| rest).trim_end_matches('/');
-        let says_port = after_scheme.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
+        let says_port = authority.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
         if !says_port && url.set_port(Some(8006)).is_err() {
             return Err(wrong("it has no host".to_owned()));
         }
@@ -118,8 +118,10 @@ impl Endpoint {
 }
 
 impl fmt::Display for Endpoint {
+    /// Always with the port, as the one that a URL leaves out is not Proxmox's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str().trim_end_matches('/'))
+        let host = self.0.host_str().unwrap_or_default();
+        write!(f, "https://{host}:{}", self.0.port_or_known_default().unwrap_or_default())
     }
 }
 
@@ -140,6 +142,15 @@ mod tests {
             parse("https://pve.example.org:443").url("/version", ""),
             "https://pve.example.org/api2/json/version"
         );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "(https://)?[a-z0-9.:/@?#\\[\\]-]{0,30}") {
+            if let Ok(endpoint) = Endpoint::parse(&text) {
+                proptest::prop_assert_eq!(Endpoint::parse(&endpoint.to_string()).unwrap(), endpoint);
+            }
+        }
     }
 
     #[test]

@@ -7,9 +7,12 @@ mod common;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::server::{Received, Reply, Server};
+use common::server::{Identity, Received, Reply, Server};
 use common::{options, setup, setup_with};
-use proxmox_api::{Class, ConfigChange, Conflict, Credentials, Endpoint, Limits, Missing, Options, Secret, Trust};
+use proxmox_api::{
+    Class, ConfigChange, Conflict, Credentials, Endpoint, Limits, Missing, Options, Secret, Trust,
+    presented_fingerprint,
+};
 use serde_json::json;
 
 const UPID: &str = "UPID:pve:00000A85:000B264E:6B014552:qmstart:100:fedi@pve!deploy:";
@@ -200,10 +203,37 @@ async fn an_authority_vouches_for_the_name() {
     let other = script(vec![version()]).await;
     let error = setup_with(trust(&server, &other)).client.version().await.unwrap_err();
     assert_eq!(*error.class(), Class::Certificate { presented: None });
-    let misnamed = Server::start_for("pve.example.org", |_| version()).await;
+    let misnamed = Server::start_as(Identity::new("pve.example.org"), |_| version()).await;
     let error = setup_with(trust(&misnamed, &misnamed)).client.version().await.unwrap_err();
     assert_eq!(*error.class(), Class::Certificate { presented: None });
     assert!(misnamed.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_certificate_without_its_key_is_refused() {
+    for identity in [Identity::new("127.0.0.1"), Identity::new("127.0.0.1").old()] {
+        let server = Server::start_as(identity.stolen(), |_| version()).await;
+        let error = setup(&server).client.version().await.unwrap_err();
+        assert_eq!(*error.class(), Class::Certificate { presented: None }, "{error:?}");
+        assert!(server.received().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_older_tls_does() {
+    let server = Server::start_as(Identity::new("127.0.0.1").old(), |_| version()).await;
+    setup(&server).client.version().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_fingerprint_can_be_asked_for() {
+    let server = script(vec![version()]).await;
+    let endpoint = Endpoint::parse(&server.url()).unwrap();
+    assert_eq!(presented_fingerprint(&endpoint).await.unwrap(), server.fingerprint());
+    assert!(server.received().is_empty());
+    drop(server);
+    let error = presented_fingerprint(&endpoint).await.unwrap_err();
+    assert_eq!(*error.class(), Class::NotSent);
 }
 
 /// Answers logins with tickets that are numbered, and takes only the newest.

@@ -10,9 +10,11 @@ use proxmox_api::Fingerprint;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio_rustls::rustls::version::TLS12;
+use tokio_rustls::rustls::{ALL_VERSIONS, ServerConfig, SupportedProtocolVersion};
 
 /// A request as it came.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +74,44 @@ fn answer(status: u16, reason: &str, body: &str) -> Vec<u8> {
 
 type Handler = dyn Fn(&Received) -> Reply + Send + Sync;
 
+/// Who a server claims to be.
+pub(crate) struct Identity {
+    certificate: CertificateDer<'static>,
+    key: Vec<u8>,
+    authority_pem: String,
+    versions: Vec<&'static SupportedProtocolVersion>,
+}
+
+impl Identity {
+    /// With a certificate for this name, signed by an authority of its own.
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority_key = rcgen::KeyPair::generate().unwrap();
+        let authority = rcgen::CertifiedIssuer::self_signed(params, authority_key).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let leaf = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        Self {
+            certificate: leaf.signed_by(&key, &authority).unwrap().der().clone(),
+            key: key.serialize_der(),
+            authority_pem: authority.pem(),
+            versions: ALL_VERSIONS.to_vec(),
+        }
+    }
+
+    /// Shows the certificate without having its key.
+    pub(crate) fn stolen(mut self) -> Self {
+        self.key = rcgen::KeyPair::generate().unwrap().serialize_der();
+        self
+    }
+
+    /// Speaks only TLS 1.2.
+    pub(crate) fn old(mut self) -> Self {
+        self.versions = vec![&TLS12];
+        self
+    }
+}
+
 /// A running server; it ends when dropped.
 pub(crate) struct Server {
     address: SocketAddr,
@@ -90,24 +130,22 @@ impl Drop for Server {
 
 impl Server {
     pub(crate) async fn start(handler: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start_for("127.0.0.1", handler).await
+        Self::start_as(Identity::new("127.0.0.1"), handler).await
     }
 
-    /// With a certificate for this name.
-    pub(crate) async fn start_for(name: &str, handler: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let authority_key = rcgen::KeyPair::generate().unwrap();
-        let authority = rcgen::CertifiedIssuer::self_signed(params, authority_key).unwrap();
-        let key = rcgen::KeyPair::generate().unwrap();
-        let leaf = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = leaf.signed_by(&key, &authority).unwrap().der().clone();
+    pub(crate) async fn start_as(
+        identity: Identity,
+        handler: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let Identity { certificate, key, authority_pem, versions } = identity;
+        let key = ring::sign::any_supported_type(&PrivateKeyDer::Pkcs8(key.into())).unwrap();
+        // The key is not compared with the certificate here: that it fits is for the client to find out.
+        let certified = CertifiedKey::new(vec![certificate.clone()], key);
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(&versions)
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![certificate.clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
-            .unwrap();
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let received = Arc::new(Mutex::new(Vec::new()));
@@ -122,7 +160,7 @@ impl Server {
                 served.spawn(serve(acceptor.clone(), stream, number, handler, received));
             }
         });
-        Self { address, certificate, authority_pem: authority.pem(), received, connections, task }
+        Self { address, certificate, authority_pem, received, connections, task }
     }
 
     pub(crate) fn url(&self) -> String {
