@@ -18,7 +18,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::cgroup::Cgroup;
 use crate::command::{Daemon, ENTER, missing_or_io, tail};
 use crate::event::Event;
-use crate::host::HostSettings;
+use crate::host::{self, HostSettings};
 use crate::layout::{Layout, private_file, private_folder};
 use crate::namespace::Namespace;
 use crate::nspawn::{self, NspawnSettings};
@@ -269,7 +269,9 @@ impl Sandbox {
             log: self.layout.log(host.name),
         };
         let argv: Vec<OsString> = self.options.host_command.iter().cloned().chain([file.into()]).collect();
-        daemon.ensure(&argv, &[], Duration::from_secs(30), || self.namespace.accepts(api_address(host)))
+        daemon.ensure(&argv, &[], Duration::from_secs(30), || {
+            settings.ca.exists() && self.namespace.accepts(api_address(host))
+        })
     }
 
     fn guests(&self, host: &SimulatedHost) -> Vec<Guest> {
@@ -329,5 +331,5 @@ fn title(host: &SimulatedHost) -> String {
 }
 
 fn api_address(host: &SimulatedHost) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(host.address), 8006)
+    SocketAddr::new(IpAddr::V4(host.address), host::PORT)
 }
