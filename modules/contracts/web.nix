@@ -74,20 +74,21 @@ in
 
     fedi.contracts = {
       state.${cfg.app} = {
-        items.tls.directory = {
-          path = "/var/lib/acme";
-          owner = "acme";
-          group = "acme";
+        items = lib.mkIf (certificates != [ ]) {
+          tls.directory = {
+            path = "/var/lib/acme";
+            owner = "acme";
+            group = "acme";
+          };
         };
-        order = lib.mkBefore [ "tls" ];
-        units = [
-          "acme-setup.service"
-        ]
-        ++ lib.concatMap (name: [
-          "acme-${name}.service"
-          "acme-order-renew-${name}.service"
-          "acme-renew-${name}.timer"
-        ]) certificates;
+        order = lib.mkIf (certificates != [ ]) (lib.mkBefore [ "tls" ]);
+        units =
+          lib.optional (certificates != [ ]) "acme-setup.service"
+          ++ lib.concatMap (name: [
+            "acme-${name}.service"
+            "acme-order-renew-${name}.service"
+            "acme-renew-${name}.timer"
+          ]) certificates;
         claims.prefixes = [ "acme-" ];
         claims.helpers = accountTargets;
       };

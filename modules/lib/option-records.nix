@@ -115,7 +115,7 @@ let
       has = key: nested ? ${key};
       payload = type.functor.payload or null;
     in
-    if !lib.isAttrs type || type._type or null != "option-type" then
+    if !(builtins.tryEval type).success || !lib.isAttrs type || type._type or null != "option-type" then
       { kind = "opaque"; }
     else if depth == 0 then
       {
@@ -226,6 +226,9 @@ let
   # Whether a type leads to options below it, and under which placeholder.
   below =
     type: loc:
+    if !(builtins.tryEval type).success || !lib.isAttrs type then { } else belowType type loc;
+  belowType =
+    type: loc:
     let
       name = attempt "" (type.name or "");
       nested = key: attempt false (type.nestedTypes ? ${key});
@@ -292,7 +295,9 @@ let
       path = map toString loc;
       name = lib.showOption (map toString loc);
       type = tree 8 [ ] (option.type or { });
-      typeText = attempt "?" (if isRecursive (option.type or { }) then "?" else option.type.description);
+      typeText = attempt "?" (
+        if isRecursive (option.type or { }) then "?" else option.type.description or "?"
+      );
       inherit default marker;
       description = attempt "" (
         let
@@ -330,11 +335,21 @@ let
       evaluateDefaults,
       depth,
     }:
-    set:
+    loc: set:
     lib.concatLists (
       lib.mapAttrsToList (
         name: value:
-        if lib.hasPrefix "_" name || !(attempt false (lib.isAttrs value)) then
+        if lib.hasPrefix "_" name then
+          [ ]
+        else if !(builtins.tryEval value).success then
+          # Not even the option itself can be had: say that it is there.
+          [
+            (record evaluateDefaults {
+              loc = loc ++ [ name ];
+              type = null;
+            })
+          ]
+        else if !lib.isAttrs value then
           [ ]
         else if value._type or null == "option" then
           [ (record evaluateDefaults value) ]
@@ -342,12 +357,12 @@ let
             walk {
               inherit evaluateDefaults;
               depth = depth - 1;
-            } (below (value.type or { }) (value.loc or [ ]))
+            } (value.loc or [ ]) (below (value.type or { }) (value.loc or [ ]))
           )
         else if value ? _type then
           [ ]
         else
-          walk { inherit evaluateDefaults depth; } value
+          walk { inherit evaluateDefaults depth; } (loc ++ [ name ]) value
       ) set
     );
 
@@ -362,7 +377,7 @@ let
         {
           imports = [ module ];
           # Not inside submodules: there is no such option.
-          config = plainLib.optionalAttrs (options ? fediMarkers) { fediMarkers = [ note ]; };
+          config = plainLib.optionalAttrs (options ? fediMarkers) { fediMarkers = plainLib.toList note; };
         };
       helpers = old: {
         mkRenamedOptionModule =
@@ -401,14 +416,16 @@ let
           } (old.mkChangedOptionModule from to change);
         mkMergedOptionModule =
           from: to: merge:
-          noting {
+          noting (map (path: {
             kind = "merged";
-            inherit from to;
-          } (old.mkMergedOptionModule from to merge);
+            from = path;
+            inherit to;
+          }) from) (old.mkMergedOptionModule from to merge);
       };
     in
     {
-      lib = plainLib.extend (_: old: helpers old // { modules = old.modules // helpers old; });
+      # The originals: in an extended lib each refers to the extended one again.
+      lib = plainLib.extend (_: old: helpers plainLib // { modules = old.modules // helpers plainLib; });
       module.options.fediMarkers = plainLib.mkOption {
         type = plainLib.types.listOf plainLib.types.raw;
         default = [ ];
@@ -447,6 +464,6 @@ in
       evaluateDefaults ? true,
       depth ? 6,
     }:
-    walk { inherit evaluateDefaults depth; } options;
+    walk { inherit evaluateDefaults depth; } [ ] options;
   inherit instrument crossCheck;
 }

@@ -75,6 +75,7 @@ in
     };
 
     networking = {
+      hosts = option (types.attrsOf (types.listOf types.str)) { };
       hostName = option (types.strMatching "^$|^[[:alnum:]]([[:alnum:]_-]{0,61}[[:alnum:]])?$") "nixos";
       useDHCP = option types.bool true;
       useNetworkd = option types.bool false;
