@@ -75,7 +75,7 @@ in
         ACTIVITY_PUB = cfg.federation;
         OAUTH_ENABLED = true;
         STORIES_ENABLED = cfg.stories;
-        INSTANCE_CONTACT_EMAIL = fedi.shared.adminEmail config cfg.admin;
+        INSTANCE_CONTACT_EMAIL = toString (fedi.shared.adminEmail config cfg.admin);
         MAX_PHOTO_SIZE = kibibytes cfg.maxUploadSize;
         MAX_ALBUM_LENGTH = cfg.maxAlbumLength;
         IMAGE_QUALITY = cfg.imageQuality;

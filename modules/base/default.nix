@@ -109,6 +109,9 @@ in
       "directory:/var/lib/nixos" = "User numbers are the machine's own; files are restored by name.";
       "directory:/var/lib/cloud" = "cloud-init's record of this very machine.";
       "directory:/var/lib/logrotate" = "When logs were last rotated on this machine.";
+      "directory:/var/lib/lastlog" = "Who logged in to this very machine.";
+      "directory:/var/lib/dbus" = "The machine's own id.";
+      "directory:/var/lib/private" = "Behind the links that other entries name.";
     }
     // lib.optionalAttrs config.services.mysql.enable {
       "directory:${config.services.mysql.dataDir}" = "Claimed database by database, as dumps.";

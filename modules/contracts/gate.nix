@@ -270,6 +270,11 @@ in
       )
     ) cfg.state;
 
-    assertions = lib.concatLists (lib.mapAttrsToList check cfg.state);
+    assertions = lib.concatLists (lib.mapAttrsToList check cfg.state) ++ [
+      {
+        assertion = cfg.state == { } || cfg.standalone || config.fedi.guest.package != null;
+        message = "The lease is asked of fedi-guest: set fedi.guest.package, or fedi.contracts.standalone for a machine that fedi never touches.";
+      }
+    ];
   };
 }

@@ -14,9 +14,9 @@ let
   cfg = config.fedi.contracts.web;
   certificates = lib.attrNames config.security.acme.certs;
   # nixpkgs lets one certificate make the account and the others wait for it, through a
-  # target whose name has a hash in it. It starts nothing that is not gated.
+  # target (`acme-account-<hash>`). Such targets start nothing that is not gated.
   accountTargets = map (name: "${name}.target") (
-    lib.filter (lib.hasPrefix "acme-account-") (lib.attrNames config.systemd.targets)
+    lib.filter (lib.hasPrefix "acme-") (lib.attrNames config.systemd.targets)
   );
   marker = "${config.fedi.contracts.leaseMarkers}/${cfg.app}";
 in

@@ -101,7 +101,8 @@ in
         disable_root = false;
         ssh_deletekeys = false;
         ssh_genkeytypes = [ ];
-        users = [ "root" ];
+        # No user of its own making; root gets the key.
+        users = [ ];
         cloud_init_modules = [
           "seed_random"
           "users-groups"
