@@ -45,12 +45,15 @@ impl PropertyFormat {
         Ok(properties)
     }
 
-    /// Prints the values with the default key's first and bare.
+    /// Prints the values, that of the default key first and bare where it can be.
     pub fn print(&self, properties: &Properties) -> String {
         let default_key = self.default_key();
-        let bare = default_key.and_then(|key| properties.get(key)).cloned();
-        let pairs = properties.iter().filter(|(key, _)| Some(key.as_str()) != default_key);
-        bare.into_iter().chain(pairs.map(|(key, value)| format!("{key}={value}"))).collect::<Vec<_>>().join(",")
+        let bare = |key: &str, value: &str| Some(key) == default_key && !value.contains('=');
+        let (first, rest): (Vec<_>, Vec<_>) = properties.iter().partition(|(key, _)| Some(key.as_str()) == default_key);
+        let print = |(key, value): (&String, &String)| {
+            if bare(key, value) { value.clone() } else { format!("{key}={value}") }
+        };
+        first.into_iter().chain(rest).map(print).collect::<Vec<_>>().join(",")
     }
 
     fn split(&self, text: &str) -> Result<Properties, String> {
@@ -132,4 +135,69 @@ impl PropertyFormat {
 fn is_one_line(value: &str) -> bool {
     let value = value.strip_suffix('\n').unwrap_or(value);
     !value.is_empty() && !value.contains('\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::{Method, PveVersion, Schema};
+
+    use super::PropertyFormat;
+
+    fn format_of(option: &str) -> &'static PropertyFormat {
+        let schema = Schema::for_version(PveVersion::new(9, 2));
+        let create = schema.endpoint(Method::Post, "/nodes/{node}/qemu").unwrap();
+        create.parameters[option].property_format().unwrap()
+    }
+
+    #[test]
+    fn aliases_and_bare_values_are_resolved() {
+        let net = format_of("net0").parse("virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=on", "net0").unwrap();
+        assert_eq!(net["model"], "virtio");
+        assert_eq!(net["macaddr"], "BC:24:11:00:00:01");
+        assert_eq!(net["firewall"], "1");
+        assert_eq!(format_of("net0").print(&net), "virtio,bridge=vmbr0,firewall=1,macaddr=BC:24:11:00:00:01");
+        let disk = format_of("scsi0").parse("volume=local:1,ssd=1", "scsi0").unwrap();
+        assert_eq!(disk["file"], "local:1");
+    }
+
+    #[test]
+    fn the_same_thing_twice_is_refused() {
+        let error = |text| format_of("net0").parse(text, "net0").unwrap_err();
+        assert_eq!(error("virtio,bridge=a,bridge=b"), "duplicate key in comma-separated list property: bridge\n");
+        assert_eq!(error("virtio,e1000"), "duplicate key in comma-separated list property: model\n");
+        assert_eq!(error("virtio,e1000=BC:24:11:00:00:01"), "key alias 'model' is already defined\n");
+        let memory = format_of("memory").parse("512,1024", "memory").unwrap_err();
+        assert_eq!(memory, "duplicate key in comma-separated list property: current\n");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(
+            option in prop::sample::select(vec!["net0", "scsi0", "ipconfig0", "agent", "cpu", "boot", "smbios1", "vga"]),
+            text in "[a-z0-9:=,;/._+ \n-]{0,40}|\\PC{0,20}",
+        ) {
+            let format = format_of(option);
+            if let Ok(properties) = format.parse(&text, option) {
+                let printed = format.print(&properties);
+                prop_assert_eq!(format.parse(&printed, option), Ok(properties));
+            }
+        }
+
+        #[test]
+        fn a_disk_is_read_back(gib in 1u32..10_000, discard: bool, cache in prop::option::of("none|unsafe|writeback")) {
+            let mut text = format!("local-lvm:{gib}");
+            if discard {
+                text.push_str(",discard=on");
+            }
+            if let Some(cache) = &cache {
+                text = format!("{text},cache={cache}");
+            }
+            let properties = format_of("scsi0").parse(&text, "scsi0").unwrap();
+            let printed = format_of("scsi0").print(&properties);
+            prop_assert_eq!(properties.get("cache"), cache.as_ref());
+            prop_assert_eq!(format_of("scsi0").parse(&printed, "scsi0"), Ok(properties));
+        }
+    }
 }
