@@ -20,7 +20,7 @@ const ROUNDS: u64 = 40;
 const EACH: u64 = 25;
 
 /// Measures it.
-pub fn run() -> Result<Vec<Measurement>> {
+pub(crate) fn run() -> Result<Vec<Measurement>> {
     let folder = tempfile::tempdir()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(measure(folder.path()))

@@ -1,43 +1,43 @@
 //! One figure, as `target/bench.json` holds it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One figure.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Measurement {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Measurement {
     /// What was measured: `engine.append_us`.
-    pub name: String,
+    pub(crate) name: String,
     /// How much.
-    pub value: f64,
+    pub(crate) value: f64,
     /// Of what: `us`, `s`, `MiB`, `ratio`.
-    pub unit: String,
+    pub(crate) unit: String,
     /// What it should be at most; held against `ratio` where there is a baseline.
-    pub target: Option<f64>,
+    pub(crate) target: Option<f64>,
     /// The same by the plainest means, measured in the same run.
-    pub baseline: Option<f64>,
+    pub(crate) baseline: Option<f64>,
     /// `value` over `baseline`.
-    pub ratio: Option<f64>,
+    pub(crate) ratio: Option<f64>,
 }
 
 impl Measurement {
     /// A figure without a baseline.
-    pub fn new(name: &str, value: f64, unit: &str, target: Option<f64>) -> Self {
+    pub(crate) fn new(name: &str, value: f64, unit: &str, target: Option<f64>) -> Self {
         Self { name: name.to_owned(), value, unit: unit.to_owned(), target, baseline: None, ratio: None }
     }
 
     /// A figure whose ratio to `baseline` has the target.
-    pub fn against(name: &str, value: f64, unit: &str, baseline: f64, target: f64) -> Self {
+    pub(crate) fn against(name: &str, value: f64, unit: &str, baseline: f64, target: f64) -> Self {
         Self { baseline: Some(baseline), ratio: Some(value / baseline), ..Self::new(name, value, unit, Some(target)) }
     }
 
     /// Whether the target is met, where there is one. Targets are upper bounds.
-    pub fn is_met(&self) -> Option<bool> {
+    pub(crate) fn is_met(&self) -> Option<bool> {
         self.target.map(|target| self.ratio.unwrap_or(self.value) <= target)
     }
 }
 
 /// The middle one.
-pub fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
