@@ -1,6 +1,6 @@
 # The commands of this repository. Each sets up what it needs (Debian 12, as root).
 
-.PHONY: help setup demo test check bench clean-cache
+.PHONY: help setup demo test test-nix check bench clean-cache
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO = cargo
@@ -10,6 +10,7 @@ help:
 	@echo "make setup   Debian packages, Rust build, guest root; once, then seconds"
 	@echo "make demo    the whole story in the sandbox: deploy, interrupt, resume, destroy"
 	@echo "make test    every test"
+	@echo "make test-nix the Nix modules alone: evaluation, snapshots, lints; seconds"
 	@echo "make check   the fast part: formatting, lints, unit tests, drift of generated files"
 	@echo "make bench   figures as a table and in target/bench.json"
 
@@ -21,6 +22,9 @@ demo: setup
 
 test: setup
 	@tests/run
+
+test-nix:
+	@tests/nix/run
 
 check:
 	@tests/setup/setup --check
