@@ -137,10 +137,11 @@ impl Document {
         self.problem_at(self.offset(place), place, message)
     }
 
-    /// The file's content without some of its keys.
-    pub(crate) fn without(&self, places: &[Place]) -> Option<toml::Table> {
+    /// The file's content with some of its keys renamed, or taken out where they get
+    /// no other name.
+    pub(crate) fn with_renamed(&self, renamed: &[(Place, Option<String>)]) -> Option<toml::Table> {
         let mut table: toml::Table = toml::from_str(&self.text).ok()?;
-        for place in places {
+        for (place, name) in renamed {
             let (last, parents) = place.0.split_last()?;
             let mut value = None;
             for part in parents {
@@ -155,11 +156,36 @@ impl Document {
                 Some(value) => value.as_table_mut()?,
                 None => &mut table,
             };
-            if let Part::Key(key) = last {
-                parent.remove(key);
+            if let Part::Key(key) = last
+                && let Some(value) = parent.remove(key)
+                && let Some(name) = name
+            {
+                parent.insert(name.clone(), value);
             }
         }
         Some(table)
+    }
+
+    /// Lets a key be found under the name that was meant.
+    pub(crate) fn rename(&mut self, place: &Place, name: &str) {
+        let Some((last, parents)) = place.0.split_last() else { return };
+        let mut node = &mut self.root;
+        for part in parents {
+            let next = match (part, &mut node.value) {
+                (Part::Key(key), Value::Table(entries)) => {
+                    entries.iter_mut().find(|entry| entry.key == *key).map(|entry| &mut entry.node)
+                }
+                (Part::Index(index), Value::Array(nodes)) => nodes.get_mut(*index),
+                _ => None,
+            };
+            let Some(next) = next else { return };
+            node = next;
+        }
+        if let (Part::Key(key), Value::Table(entries)) = (last, &mut node.value)
+            && let Some(entry) = entries.iter_mut().find(|entry| entry.key == *key)
+        {
+            name.clone_into(&mut entry.key);
+        }
     }
 
     fn offset(&self, place: &Place) -> usize {

@@ -23,8 +23,7 @@ pub struct InitOptions {
     pub name: Option<String>,
     /// The operator's mail address.
     pub email: Option<String>,
-    /// More files that belong into it, relative to its root, with their content: the
-    /// flake that builds its systems.
+    /// More files that belong into it, relative to its root, with their content.
     pub more: Vec<(PathBuf, String)>,
 }
 
@@ -112,6 +111,7 @@ pub fn init(root: &Path, options: &InitOptions, environment: &Environment) -> Re
     // Git keeps no empty folder.
     init.file(&root.join("hosts/.gitkeep"), "")?;
     init.file(&root.join(".gitignore"), template::GITIGNORE)?;
+    init.file(&root.join("flake.nix"), template::FLAKE)?;
     for (path, content) in &options.more {
         init.file(&root.join(path), content)?;
     }

@@ -171,6 +171,11 @@ impl Reader<'_> {
 
     fn unreadable(&mut self, file: &Path, error: &std::io::Error) {
         let message = match error.kind() {
+            std::io::ErrorKind::NotFound if file.ends_with("host.toml") => {
+                let problem = Problem::with_file(file, "The file is missing");
+                self.problems.push(problem.hint("Every folder in `hosts/` needs one; `fedi host add` writes it"));
+                return;
+            }
             std::io::ErrorKind::NotFound => "The file is missing".to_owned(),
             std::io::ErrorKind::InvalidData => "The file is no UTF-8 text".to_owned(),
             _ => format!("It cannot be read: {error}"),
@@ -185,8 +190,8 @@ impl Reader<'_> {
 }
 
 /// Reads one file and checks it by itself. What is wrong with it is all told; where
-/// its shape is wrong by nothing but keys that nobody knows, the rest of it is read all
-/// the same, so that more can be told.
+/// its shape is wrong by nothing but keys that nobody knows, it is read as it was
+/// probably meant, so that more can be told.
 pub(crate) fn parse<T: InventoryFile>(file: &Path, text: String) -> (Option<Read<T>>, Vec<Problem>) {
     let (read, mut problems) = parse_unchecked::<T>(file, text);
     if let Some(read) = &read {
@@ -196,15 +201,20 @@ pub(crate) fn parse<T: InventoryFile>(file: &Path, text: String) -> (Option<Read
 }
 
 fn parse_unchecked<T: InventoryFile>(file: &Path, text: String) -> (Option<Read<T>>, Vec<Problem>) {
-    let document = match Document::parse(file, text) {
+    let mut document = match Document::parse(file, text) {
         Ok(document) => document,
         Err(problems) => return (None, problems),
     };
     let misfits = validate(&document, T::KIND.shape());
     if !misfits.problems.is_empty() {
         let others = misfits.problems.len() - misfits.unknown.len();
-        let rest = if others == 0 { document.without(&misfits.unknown) } else { None };
+        let rest = if others == 0 { document.with_renamed(&misfits.unknown) } else { None };
         let value = rest.and_then(|rest| rest.try_into().ok());
+        for (place, name) in &misfits.unknown {
+            if let Some(name) = name {
+                document.rename(place, name);
+            }
+        }
         return (value.map(|value| Read { document, value }), misfits.problems);
     }
     match toml::from_str(&document.text) {

@@ -9,15 +9,16 @@ use ipnet::IpNet;
 use crate::document::{Document, Entry, Node, Place, Value};
 use crate::problem::Problem;
 use crate::schema::{Key, Shape};
-use crate::suggest::{list, suggestion};
+use crate::suggest::{list, suggest, suggestion};
 
 /// What does not fit.
 #[derive(Debug, Default)]
 pub(crate) struct Misfits {
     /// All of it.
     pub(crate) problems: Vec<Problem>,
-    /// The keys among it that nothing is known by.
-    pub(crate) unknown: Vec<Place>,
+    /// The keys among it that nothing is known by, with the key that was meant, where
+    /// one is near.
+    pub(crate) unknown: Vec<(Place, Option<String>)>,
 }
 
 /// Everything in `document` that does not fit `shape`.
@@ -30,7 +31,7 @@ pub(crate) fn validate(document: &Document, shape: &Shape) -> Misfits {
 struct Validator<'a> {
     document: &'a Document,
     problems: Vec<Problem>,
-    unknown: Vec<Place>,
+    unknown: Vec<(Place, Option<String>)>,
 }
 
 impl Validator<'_> {
@@ -62,6 +63,7 @@ impl Validator<'_> {
     }
 
     fn table(&mut self, entries: &[Entry], keys: &[Key], others: Option<&Shape>, place: &Place, offset: usize) {
+        let mut meant = Vec::new();
         for entry in entries {
             let place = place.key(&entry.key);
             if let Some(key) = keys.iter().find(|key| key.name == entry.key) {
@@ -69,15 +71,20 @@ impl Validator<'_> {
             } else if let Some(shape) = others {
                 self.value(&entry.node, shape, &place, entry.start);
             } else {
-                let free = keys.iter().map(|key| key.name.as_str());
-                let free = free.filter(|name| entries.iter().all(|entry| entry.key != *name));
-                let hint = suggestion(&entry.key, free);
-                self.add(entry.start, &place, format!("Unknown key `{place}`"), hint);
-                self.unknown.push(place);
+                let is_free = |name: &&str| entries.iter().all(|entry| entry.key != *name) && !meant.contains(name);
+                let free: Vec<&str> = keys.iter().map(|key| key.name.as_str()).filter(is_free).collect();
+                let near = suggest(&entry.key, free.iter().copied());
+                self.add(entry.start, &place, format!("Unknown key `{place}`"), suggestion(&entry.key, free));
+                if let Some(key) = keys.iter().find(|key| Some(key.name.as_str()) == near) {
+                    self.value(&entry.node, &key.shape, &place, entry.start);
+                }
+                meant.extend(near);
+                self.unknown.push((place, near.map(str::to_owned)));
             }
         }
         for key in keys.iter().filter(|key| key.required) {
-            if entries.iter().all(|entry| entry.key != key.name) {
+            let there = entries.iter().any(|entry| entry.key == key.name) || meant.contains(&key.name.as_str());
+            if !there {
                 let place = place.key(&key.name);
                 let hint = first_sentence(&key.description);
                 self.add(offset, &place, format!("Missing key `{place}`"), hint);

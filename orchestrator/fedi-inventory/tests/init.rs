@@ -23,7 +23,7 @@ fn the_second_time_nothing_changes() {
     let environment = environment(home.path());
     let options = InitOptions {
         email: Some("me@example.org".to_owned()),
-        more: vec![("flake.nix".into(), "{ }\n".to_owned())],
+        more: vec![("README.md".into(), "# Ours\n".to_owned())],
         ..InitOptions::default()
     };
     let first = init(&root, &options, &environment).unwrap();
@@ -37,6 +37,7 @@ fn the_second_time_nothing_changes() {
         "hosts/.gitkeep",
         ".gitignore",
         "flake.nix",
+        "README.md",
     ]);
     expected.extend([age.clone(), ssh.clone()]);
     assert_eq!(first.made, expected);
@@ -108,4 +109,12 @@ fn what_cannot_be() {
     let error = init(&root, &InitOptions::default(), &environment(home.path())).unwrap_err();
     assert!(matches!(error, InitError::Load(_)), "{error}");
     assert!(!home.path().join(".config").exists());
+}
+
+#[test]
+fn the_flake_is_the_template_of_the_repositorys_flake() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let template = fs::read_to_string(here.join("../../modules/template/flake.nix")).unwrap();
+    let copy = fs::read_to_string(here.join("src/template/flake.nix")).unwrap();
+    assert_eq!(copy, template, "copy modules/template/flake.nix to src/template/");
 }

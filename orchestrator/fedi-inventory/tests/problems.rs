@@ -164,6 +164,18 @@ fn hypervisor() {
 }
 
 #[test]
+fn a_slip_is_told_once_and_hides_nothing() {
+    let host = HOST.replace("node =", "nod =").replace("[[addresses]]", "[[adresses]]").replace("2.99", "3.99");
+    assert_eq!(
+        told(&[("hosts/a/host.toml", &host)]),
+        "The inventory has 3 problems\n  \
+         hosts/a/host.toml:6:1: Unknown key `hypervisor.nod`\n    hint: Did you mean `node`?\n  \
+         hosts/a/host.toml:13:3: Unknown key `adresses`\n    hint: Did you mean `addresses`?\n  \
+         hosts/a/host.toml:17:1: The last address `192.0.3.99` is outside `192.0.2.0/24`"
+    );
+}
+
+#[test]
 fn image_and_system() {
     host(
         "source = \"guest.qcow2\"",

@@ -202,6 +202,10 @@ domain = "{domain}"
     )
 }
 
+/// `flake.nix`: the systems of the inventory's deployments. A copy of the flake's
+/// template, since it must be here without the rest of the repository.
+pub(crate) const FLAKE: &str = include_str!("flake.nix");
+
 /// `.gitignore`.
 pub(crate) const GITIGNORE: &str = "# What Nix builds; guest images.\n/result\n/result-*\n*.qcow2\n";
 
