@@ -72,14 +72,24 @@ impl fmt::Display for Installable {
 
 impl Nix {
     /// Evaluates an attribute. Nothing is built, the flake's lock file stays as it is.
-    pub async fn eval<T: DeserializeOwned>(
+    pub async fn eval<T: DeserializeOwned>(&self, installable: &Installable, watch: Watch<'_>) -> Result<T, NixError> {
+        self.eval_through(installable, None, watch).await
+    }
+
+    /// Evaluates what the function `apply` (an expression in Nix) makes of an attribute:
+    /// several things at the price of one evaluation.
+    pub async fn eval_through<T: DeserializeOwned>(
         &self,
         installable: &Installable,
+        apply: Option<&str>,
         mut watch: Watch<'_>,
     ) -> Result<T, NixError> {
         self.version().await?;
         let mut command = self.command(["eval"]);
         command.args(["--json", "--no-write-lock-file"]).arg(installable.to_string());
+        if let Some(apply) = apply {
+            command.arg("--apply").arg(apply);
+        }
         let (finished, log) = self.run(command, &mut watch).await?;
         if !finished.status.success() {
             return Err(evaluation(installable, &log));

@@ -59,6 +59,11 @@ async fn evaluates() -> Result<()> {
     assert_eq!(facts, json!({ "number": 1, "names": ["a", "b.c"], "dotted.name": true }));
     let dotted: bool = fixture.nix.eval(&fixture.attribute(&["facts", "dotted.name"])?, watch(&mut silent)).await?;
     assert!(dotted);
+    let both: Value = fixture
+        .nix
+        .eval_through(&fixture.attribute(&["facts"])?, Some("facts: [ facts.number facts.names ]"), watch(&mut silent))
+        .await?;
+    assert_eq!(both, json!([1, ["a", "b.c"]]));
     // What a system will be is known without building it.
     let path: String =
         fixture.nix.eval(&fixture.attribute(&["systems", "good", "outPath"])?, watch(&mut silent)).await?;

@@ -99,6 +99,11 @@ impl SshTarget {
         &self.deployment
     }
 
+    /// The address that took a connection.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// `root@address`, with brackets around an IPv6 address where a path follows.
     pub fn destination(&self, before_path: bool) -> String {
         match self.address {

@@ -1,4 +1,6 @@
-//! A flake and a store in a temporary folder.
+//! A flake and a store in a temporary folder. The tests of other crates borrow it.
+
+#![allow(dead_code, reason = "not every user needs all of it")]
 
 use std::fs;
 use std::io::Write as _;
@@ -14,7 +16,6 @@ pub(crate) struct Fixture {
 }
 
 /// Says visibly that a test did not run.
-#[allow(dead_code, reason = "one of the users of this file needs it")]
 pub(crate) fn skip(why: &str) {
     eprintln!("skipped: {why}");
     if let Some(log) = std::env::var_os("FEDI_SKIP_LOG") {
@@ -56,12 +57,10 @@ impl Fixture {
     }
 
     /// Binds another folder of this machine into Nix's sandbox.
-    #[allow(dead_code, reason = "one of the users of this file needs it")]
     pub(crate) fn add_sandbox_path(&mut self, path: &str) {
         self.nix = self.nix.clone().with_option("sandbox-paths", format!("{} {path}", sandbox_paths()));
     }
 
-    #[allow(dead_code, reason = "one of the users of this file needs it")]
     pub(crate) fn flake(&self) -> PathBuf {
         self.folder.path().join("flake")
     }
@@ -70,13 +69,11 @@ impl Fixture {
         Ok(Installable::new(format!("path:{}", self.flake().display()), names)?)
     }
 
-    #[allow(dead_code, reason = "one of the users of this file needs it")]
     pub(crate) fn store_has(&self, path: &str) -> bool {
         self.folder.path().join("root").join(path.trim_start_matches('/')).exists()
     }
 
     /// Waits until no process uses the store any more.
-    #[allow(dead_code, reason = "one of the users of this file needs it")]
     pub(crate) async fn wait_until_idle(&self) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(60);
         while busy(self.folder.path()) {
