@@ -68,7 +68,7 @@ fn deployment(name: &str) -> Deployment {
 #[test]
 fn a_system_is_known_before_it_is_built() -> Result<()> {
     let Some(fixture) = fixture()? else { return Ok(()) };
-    let systems = NixSystems::new(fixture.flake(), fixture.nix.clone(), SshAccess::new("/nonexistent".into()));
+    let systems = NixSystems::new(fixture.flake(), SshAccess::new("/nonexistent".into())).with_nix(fixture.nix.clone());
     let resolved = wait(systems.resolve(&deployment("matrix")))??;
     assert!(resolved.toplevel.ends_with("-nixos-system-matrix"), "{resolved:?}");
     assert!(resolved.source.ends_with("#nixosConfigurations.matrix"), "{resolved:?}");
@@ -95,7 +95,7 @@ fn a_system_is_known_before_it_is_built() -> Result<()> {
 fn a_system_is_built_and_brought_to_its_guest() -> Result<()> {
     let Some(guest) = harness::boot() else { return Ok(()) };
     let Some(fixture) = fixture()? else { return Ok(()) };
-    let systems = NixSystems::new(fixture.flake(), fixture.nix.clone(), SshAccess::new(guest.key()));
+    let systems = NixSystems::new(fixture.flake(), SshAccess::new(guest.key())).with_nix(fixture.nix.clone());
     let known = std::fs::read_to_string(guest.known_hosts())?;
     let (_, key) = known.trim().split_once(' ').context("a host key")?;
     let wanted = |name: &str| -> Result<System> {

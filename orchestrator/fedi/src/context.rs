@@ -12,7 +12,7 @@ use fedi_drivers::health::HttpsProbe;
 use fedi_drivers::hypervisor::ProxmoxHost;
 use fedi_drivers::secrets::AgeStore;
 use fedi_drivers::site::{HostDrivers, Site};
-use fedi_drivers::system::PrebuiltSystems;
+use fedi_drivers::system::{NixSystems, PrebuiltSystems};
 use fedi_engine::drivers::{
     AddressBook, Dns, DriverError, DriverErrorKind, Hypervisor, Ledger, SecretStore, SystemSource,
 };
@@ -108,7 +108,7 @@ impl Context {
 
     fn systems(&self, host: &HostFile, ssh: &SshAccess) -> Result<Arc<dyn SystemSource>, CommandError> {
         match host.system.driver {
-            SystemDriver::Nix => Err(CommandError::refused("Nix systems come with the next commit")),
+            SystemDriver::Nix => Ok(Arc::new(NixSystems::new(self.folder.root().to_owned(), ssh.clone()))),
             SystemDriver::Prebuilt => {
                 let Some(folder) = self.folder.system_folder(host)? else {
                     return Err(CommandError::refused("`system.driver = \"prebuilt\"` needs `system.folder`"));

@@ -49,9 +49,17 @@ struct Described {
 }
 
 impl NixSystems {
-    /// Systems out of the flake in the folder `flake`, copied with `ssh`.
-    pub fn new(flake: PathBuf, nix: Nix, ssh: SshAccess) -> Self {
-        Self { flake, nix, ssh }
+    /// Systems out of the flake in the folder `flake`, made with the `nix` of the
+    /// search path and copied with `ssh`.
+    pub fn new(flake: PathBuf, ssh: SshAccess) -> Self {
+        Self { flake, nix: Nix::new(), ssh }
+    }
+
+    /// Another `nix`, or one with settings of its own.
+    #[must_use]
+    pub fn with_nix(mut self, nix: Nix) -> Self {
+        self.nix = nix;
+        self
     }
 
     /// Version of the `nix` that is used, for `fedi doctor`.
