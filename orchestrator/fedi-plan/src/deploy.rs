@@ -182,10 +182,16 @@ impl Planner<'_> {
     fn reserve(&mut self, new_guest: bool) {
         let mut steps: Vec<Step> = Vec::new();
         for wanted in &self.desired.addresses {
-            let step = self.step(&Resource::Address(wanted.clone()), |found| match found {
-                Resource::Address(found) => compare::address(wanted, found),
-                _ => None,
-            });
+            let resource = Resource::Address(wanted.clone());
+            // Held for this plan already; the journal learns of it by this step.
+            let step = if self.known.ledger.contains_key(&resource.id()) {
+                self.step(&resource, |found| match found {
+                    Resource::Address(found) => compare::address(wanted, found),
+                    _ => None,
+                })
+            } else {
+                Some(create(&resource))
+            };
             steps.extend(step);
         }
         let mut derived = Vec::new();

@@ -42,6 +42,19 @@ fn a_second_time_nothing() {
 }
 
 #[test]
+fn addresses_that_are_only_reserved_become_the_deployments() {
+    let mut world = empty_world();
+    for address in world.addresses.clone() {
+        let address = Resource::Address(address);
+        world.known.saw(&address, Some(address.clone()));
+    }
+    let plan = world.plan().unwrap();
+    assert_eq!(lines(&plan)[..2], ["reserve: + address/matrix/ipv4", "reserve: + address/matrix/ipv6"]);
+    world.apply(&plan);
+    check(&world, &[]);
+}
+
+#[test]
 fn the_image_is_there() {
     let mut world = empty_world();
     let image = Resource::Image(world.image.clone());
