@@ -3,7 +3,7 @@
 
 use fedi_model::resource::{Address, Delivery, HostKey, Lease, RecordSet, Records, System, Vm};
 
-use crate::title::{memory, record_set};
+use crate::title::{memory, record_set, system_name};
 
 /// What differs, a line each; `None` for nothing.
 pub(crate) type Difference = Option<Vec<String>>;
@@ -114,5 +114,5 @@ pub(crate) fn lease(wanted: &Lease, found: &Lease) -> Difference {
 
 pub(crate) fn system(wanted: &System, found: &System) -> Difference {
     let same = wanted.toplevel == found.toplevel;
-    difference(if same { Vec::new() } else { vec![format!("was {}", found.toplevel)] })
+    difference(if same { Vec::new() } else { vec![format!("was {}", system_name(&found.toplevel))] })
 }

@@ -23,8 +23,8 @@ pub(crate) fn resource(resource: &Resource) -> String {
         },
         Resource::Lease(it) => format!("lease for {} on guest {} (epoch {})", it.app, it.guest.deployment, it.epoch),
         Resource::System(it) => match it.driver {
-            SystemDriver::Nix => format!("NixOS system {}", it.toplevel),
-            SystemDriver::Prebuilt => format!("prebuilt system {}", it.toplevel),
+            SystemDriver::Nix => format!("NixOS system {}", system_name(&it.toplevel)),
+            SystemDriver::Prebuilt => format!("prebuilt system {}", system_name(&it.toplevel)),
         },
     }
 }
@@ -77,6 +77,19 @@ fn class(class: SecretClass) -> &'static str {
         SecretClass::Session => "session",
         SecretClass::Rotatable => "rotatable",
         SecretClass::Provider => "provider",
+    }
+}
+
+/// How much of a hash people need to tell two systems apart.
+const HASH: usize = 8;
+
+/// A system's store path, short: `nixos-system-matrix-26.05 (0c3w9x1k)`, `b6135162`.
+pub(crate) fn system_name(toplevel: &str) -> String {
+    let name = toplevel.rsplit('/').next().unwrap_or(toplevel);
+    let short = |hash: &str| hash.chars().take(HASH).collect::<String>();
+    match name.split_once('-') {
+        Some((hash, name)) => format!("{name} ({})", short(hash)),
+        None => short(name),
     }
 }
 

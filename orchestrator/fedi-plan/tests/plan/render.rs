@@ -17,7 +17,7 @@ fn changes() {
     world.deployment.file.resources.memory_mib = Some(3000);
     world.deployment.file.resources.state_gib = Some(30);
     world.host.dns.ttl = 60;
-    world.toplevel = "/nix/store/bbbb-matrix".to_owned();
+    world.toplevel = "/nix/store/2q7d1ql1wmv0c3w9x1kbbbbbbbbbbbbb-nixos-system-matrix-26.05".to_owned();
     insta::assert_snapshot!(render::plan(&world.plan().unwrap()));
 }
 
