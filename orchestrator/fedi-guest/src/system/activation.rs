@@ -103,6 +103,7 @@ pub(super) fn is_final(phase: &Phase) -> bool {
 /// The folder of the record.
 #[derive(Debug, Clone)]
 pub(super) struct Store {
+    above: PathBuf,
     folder: PathBuf,
 }
 
@@ -113,11 +114,8 @@ pub(super) struct Locked<'a> {
 }
 
 impl Store {
-    pub(super) fn of(guest: &Guest) -> Result<Self, GuestError> {
-        file::folder(&guest.path("/run/fedi"), 0o711)?;
-        let folder = guest.path(FOLDER);
-        file::folder(&folder, 0o700)?;
-        Ok(Self { folder })
+    pub(super) fn of(guest: &Guest) -> Self {
+        Self { above: guest.path("/run/fedi"), folder: guest.path(FOLDER) }
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -151,12 +149,15 @@ impl Store {
     }
 
     pub(super) fn lock(&self) -> Result<Locked<'_>, GuestError> {
+        file::folder(&self.above, 0o711)?;
+        file::folder(&self.folder, 0o700)?;
         let lock = file::lock(&self.folder.join("lock"))?;
         Ok(Locked { store: self, _lock: lock })
     }
 
     /// Takes one step, under the lock.
     pub(super) fn step(&self, token: Uuid, step: impl FnOnce(&Record) -> Step) -> Result<Record, GuestError> {
+        self.get(token)?;
         let locked = self.lock()?;
         let mut record = self.get(token)?;
         let next = advance(&record.activation.phase, step(&record))?;

@@ -135,7 +135,7 @@ fn begin(
     emit: &mut dyn FnMut(Event),
 ) -> Result<Activation, GuestError> {
     let token = wanted.token;
-    let store = Store::of(guest)?;
+    let store = Store::of(guest);
     {
         let locked = store.lock()?;
         let last = store.last()?;
@@ -187,7 +187,7 @@ pub(crate) fn confirm(
     token: Uuid,
     emit: &mut dyn FnMut(Event),
 ) -> Result<Activation, GuestError> {
-    let store = Store::of(guest)?;
+    let store = Store::of(guest);
     store.confirm(token)?;
     settled(follow(&store, token, launcher, false, emit)?)
 }
@@ -199,7 +199,7 @@ pub(crate) fn cancel(
     token: Uuid,
     emit: &mut dyn FnMut(Event),
 ) -> Result<Activation, GuestError> {
-    let store = Store::of(guest)?;
+    let store = Store::of(guest);
     store.step(token, |_| Step::Cancel)?;
     let record = follow(&store, token, launcher, false, emit)?;
     match record.activation.phase {
@@ -210,7 +210,7 @@ pub(crate) fn cancel(
 
 /// Shows an activation as it is.
 pub(crate) fn show(guest: &Guest, token: Option<Uuid>) -> Result<Activation, GuestError> {
-    let store = Store::of(guest)?;
+    let store = Store::of(guest);
     if let Some(token) = token {
         return Ok(store.get(token)?.activation);
     }
@@ -259,7 +259,7 @@ pub(crate) fn prune(guest: &Guest, request: &Prune) -> Result<Pruned, GuestError
     let older = &all[..all.len().saturating_sub(keep)];
     let gone = older.iter().filter(|generation| !generation.current && !generation.running);
     let generations: Vec<u64> = gone.map(|generation| generation.number).collect();
-    let store = Store::of(guest)?;
+    let store = Store::of(guest);
     let locked = store.lock()?;
     let pending = store.last()?.filter(|record| !is_final(&record.activation.phase));
     if pending.is_some() {

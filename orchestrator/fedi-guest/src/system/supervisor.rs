@@ -33,7 +33,7 @@ const TAIL: usize = 25;
 
 /// Carries the activation on from wherever it is, to its end.
 pub(crate) fn supervise(guest: &Guest, token: Uuid) -> Result<Phase, GuestError> {
-    let store = Store::of(guest)?;
+    let store = Store::of(guest);
     loop {
         let record = store.get(token)?;
         match &record.activation.phase {

@@ -155,7 +155,7 @@ fn unconfirmed_it_is_rolled_back() {
         assert_eq!(reason(&error), Reason::NotConfirmed { seconds: 0 });
         (show(&fixture.guest, None).unwrap(), Vec::new())
     });
-    let store = Store::of(&fixture.guest).unwrap();
+    let store = Store::of(&fixture.guest);
     let launcher = fixture.launcher();
     let end = follow::follow(&store, activation.token, &launcher, false, &mut |_| {}).unwrap();
     assert_eq!(end.activation.phase, Phase::RolledBack { reason: Reason::NotConfirmed { seconds: 0 } });
@@ -235,7 +235,7 @@ fn a_dead_supervisor_is_replaced_and_its_system_rolled_back() {
     let broken = Threads { broken: true, ..fixture.launcher() };
     let lost = activate(&fixture.guest, &broken, &request, &mut |_| {}).unwrap_err();
     assert_eq!(lost.kind(), ErrorKind::ToolFailed);
-    let store = Store::of(&fixture.guest).unwrap();
+    let store = Store::of(&fixture.guest);
     store.step(request.token, |_| Step::Switch).unwrap();
     let error = activate(&fixture.guest, &fixture.launcher(), &request, &mut |_| {}).unwrap_err();
     assert_eq!(reason(&error), Reason::SupervisorDied);
