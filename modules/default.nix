@@ -2,9 +2,7 @@
 # they are enabled.
 {
   imports = [
-    ./base
-    ./contracts
-    ./guest
+    ./core.nix
   ]
   ++ map (app: ../apps + "/${app}") (import ./lib/apps.nix);
 }

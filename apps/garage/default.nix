@@ -50,6 +50,8 @@ let
   };
 in
 {
+  imports = [ ../../modules/core.nix ];
+
   options.fedi.apps.garage = import ./options.nix { inherit lib fedi; };
 
   config = mkIf cfg.enable {

@@ -52,6 +52,8 @@ let
   };
 in
 {
+  imports = [ ../../modules/core.nix ];
+
   options.fedi.apps.mastodon = import ./options.nix { inherit lib fedi; };
 
   config = mkIf cfg.enable {

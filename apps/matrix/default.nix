@@ -46,6 +46,8 @@ let
   workers = lib.attrNames synapse.workers;
 in
 {
+  imports = [ ../../modules/core.nix ];
+
   options.fedi.apps.matrix = import ./options.nix { inherit lib fedi; };
 
   config = mkIf cfg.enable {

@@ -61,6 +61,8 @@ let
   };
 in
 {
+  imports = [ ../../modules/core.nix ];
+
   options.fedi.apps.peertube = import ./options.nix { inherit lib fedi; };
 
   config = mkIf cfg.enable {

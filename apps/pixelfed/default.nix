@@ -47,6 +47,8 @@ let
   readable.serviceConfig.UMask = "0027";
 in
 {
+  imports = [ ../../modules/core.nix ];
+
   options.fedi.apps.pixelfed = import ./options.nix { inherit lib fedi; };
 
   config = mkIf cfg.enable {

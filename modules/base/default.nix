@@ -97,28 +97,5 @@ in
     documentation.enable = mkDefault false;
     environment.systemPackages = [ pkgs.rsync ];
     system.stateVersion = mkDefault "26.05";
-
-    # What nixpkgs keeps below /var/lib on any guest, and why no item claims it.
-    fedi.contracts.ignore = {
-      "directory:/var/lib/postgresql" =
-        "Claimed database by database: a cluster's files do not move between versions.";
-      "directory:/var/lib/fedi" =
-        "The lease and the delivered secrets belong to fedi, which carries them itself.";
-      "directory:/var/lib/systemd" =
-        "Timers' stamps, the random seed and the clock are the machine's own.";
-      "directory:/var/lib/nixos" = "User numbers are the machine's own; files are restored by name.";
-      "directory:/var/lib/cloud" = "cloud-init's record of this very machine.";
-      "directory:/var/lib/logrotate" = "When logs were last rotated on this machine.";
-      "directory:/var/lib/lastlog" = "Who logged in to this very machine.";
-      "directory:/var/lib/dbus" = "The machine's own id.";
-      "directory:/var/lib/private" = "Behind the links that other entries name.";
-    }
-    // lib.optionalAttrs config.services.mysql.enable {
-      "directory:${config.services.mysql.dataDir}" = "Claimed database by database, as dumps.";
-    }
-    // lib.mapAttrs' (
-      name: _:
-      lib.nameValuePair "directory:/var/lib/${if name == "" then "redis" else "redis-${name}"}" "Claimed instance by instance, as the RDB file."
-    ) (lib.filterAttrs (_: server: server.enable) config.services.redis.servers);
   };
 }

@@ -179,36 +179,63 @@ in
     };
   };
 
-  config.assertions = lib.mkIf (cfg.state != { }) [
-    {
-      assertion = unclaimedFolders == [ ];
-      message = ''
-        No item of fedi.contracts.state claims ${list unclaimedFolders}: it would be in no backup.
-        Claim it as a `directory`, or give a reason in fedi.contracts.ignore."directory:<path>".
-      '';
-    }
-    {
-      assertion = unclaimed == [ ];
-      message = ''
-        No item of fedi.contracts.state claims ${list unclaimed}: it would be in no backup.
-        Claim it, or give a reason in fedi.contracts.ignore.
-      '';
-    }
-    {
-      assertion = dangling == [ ];
-      message = "Items claim what this guest does not have: ${list dangling}.";
-    }
-    {
-      assertion = twice == [ ];
-      message = "State is claimed more than once: ${list twice}.";
-    }
-    {
-      assertion = lib.all (reason: lib.stringLength reason >= 10) (lib.attrValues cfg.ignore);
-      message = "fedi.contracts.ignore needs a reason for each entry.";
-    }
-    {
-      assertion = undeclared == [ ];
-      message = "Secrets that fedi.contracts.secret does not declare: ${list undeclared}.";
-    }
-  ];
+  config = {
+    # What nixpkgs keeps below /var/lib on any guest, and why no item claims it.
+    fedi.contracts.ignore = lib.mapAttrs (_: lib.mkDefault) (
+      {
+        "directory:/var/lib/postgresql" =
+          "Claimed database by database: a cluster's files do not move between versions.";
+        "directory:/var/lib/fedi" =
+          "The lease and the delivered secrets belong to fedi, which carries them itself.";
+        "directory:/var/lib/systemd" =
+          "Timers' stamps, the random seed and the clock are the machine's own.";
+        "directory:/var/lib/nixos" = "User numbers are the machine's own; files are restored by name.";
+        "directory:/var/lib/cloud" = "cloud-init's record of this very machine.";
+        "directory:/var/lib/logrotate" = "When logs were last rotated on this machine.";
+        "directory:/var/lib/lastlog" = "Who logged in to this very machine.";
+        "directory:/var/lib/dbus" = "The machine's own id.";
+        "directory:/var/lib/private" = "Behind the links that other entries name.";
+      }
+      // lib.optionalAttrs config.services.mysql.enable {
+        "directory:${config.services.mysql.dataDir}" = "Claimed database by database, as dumps.";
+      }
+      // lib.mapAttrs' (
+        name: _:
+        lib.nameValuePair "directory:/var/lib/${if name == "" then "redis" else "redis-${name}"}" "Claimed instance by instance, as the RDB file."
+      ) (lib.filterAttrs (_: server: server.enable) config.services.redis.servers)
+    );
+
+    assertions = lib.mkIf (cfg.state != { }) [
+      {
+        assertion = unclaimedFolders == [ ];
+        message = ''
+          No item of fedi.contracts.state claims ${list unclaimedFolders}: it would be in no backup.
+          Claim it as a `directory`, or give a reason in fedi.contracts.ignore."directory:<path>".
+        '';
+      }
+      {
+        assertion = unclaimed == [ ];
+        message = ''
+          No item of fedi.contracts.state claims ${list unclaimed}: it would be in no backup.
+          Claim it, or give a reason in fedi.contracts.ignore.
+        '';
+      }
+      {
+        assertion = dangling == [ ];
+        message = "Items claim what this guest does not have: ${list dangling}.";
+      }
+      {
+        assertion = twice == [ ];
+        message = "State is claimed more than once: ${list twice}.";
+      }
+      {
+        assertion = lib.all (reason: lib.stringLength reason >= 10) (lib.attrValues cfg.ignore);
+        message = "fedi.contracts.ignore needs a reason for each entry.";
+      }
+      {
+        assertion = undeclared == [ ];
+        message = "Secrets that fedi.contracts.secret does not declare: ${list undeclared}.";
+      }
+    ];
+  };
 }

@@ -25,6 +25,13 @@ let
   marker = app: "${cfg.leaseMarkers}/${app}";
   leaseUnit = app: "fedi-${app}-lease.service";
 
+  # None is an assertion below.
+  agent =
+    let
+      inherit (config.fedi.guest) package;
+    in
+    if package == null then "fedi-guest" else lib.getExe package;
+
   own = app: [
     cfg.state.${app}.gate
     (leaseUnit app)
@@ -101,7 +108,7 @@ let
       ExecStopPost = "${pkgs.coreutils}/bin/rm -f ${marker app}";
     }
     // lib.optionalAttrs (!cfg.standalone) {
-      ExecCondition = "${lib.getExe config.fedi.guest.package} lease require ${app}";
+      ExecCondition = "${agent} lease require ${app}";
     };
   };
 

@@ -121,10 +121,155 @@ def leases(scripts):
         yield "a switch to an older system is refused", None if result.returncode != 0 else "it succeeded"
 
 
+def provision():
+    """Garage's layout, keys and buckets: made once, left alone the second time. Held
+    against a stand-in of its admin API."""
+    import garage_admin
+
+    script = pathlib.Path(__file__).resolve().parents[2] / "apps" / "garage" / "provision.sh"
+    with tempfile.TemporaryDirectory() as root, garage_admin.Garage("token") as garage:
+        root = pathlib.Path(root)
+        (root / "header").write_text("Authorization: Bearer token\n")
+        for name, value in {"a-id": "GK" + "a" * 24, "a-secret": "5ec" + "0" * 61, "b-id": "GK" + "b" * 24, "b-secret": "f" * 64}.items():
+            (root / name).write_text(value + "\n")
+        plan = {
+            "zone": "zone1",
+            "capacity": 1 << 30,
+            "keys": {name: {"id": str(root / f"{name}-id"), "secret": str(root / f"{name}-secret")} for name in "ab"},
+            "buckets": {
+                "media": {"keys": ["a", "b"], "website": True, "aliases": ["media.example.test"], "quota": 1 << 20},
+                "backups": {"keys": ["b"], "website": False, "aliases": [], "quota": None},
+            },
+        }
+        (root / "plan.json").write_text(json.dumps(plan))
+
+        def run():
+            environment = {"PATH": os.environ["PATH"], "ADMIN": garage.url, "HEADER": str(root / "header")}
+            command = ["bash", str(script), str(root / "plan.json")]
+            return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+        first = run()
+        state = garage.state
+        names = {alias: bucket for bucket in state.buckets.values() for alias in bucket["globalAliases"]}
+        media = names.get("media", {})
+        made = (
+            first.returncode == 0
+            and state.version == 1
+            and state.roles[0]["capacity"] == 1 << 30
+            and state.keys["GK" + "a" * 24]["secretAccessKey"] == "5ec" + "0" * 61
+            and names.keys() == {"media", "backups", "media.example.test"}
+            and media["keys"]["GK" + "a" * 24] == {"read": True, "write": True, "owner": True}
+            and media["keys"]["GK" + "b" * 24]["owner"] is False
+            and media["websiteAccess"]["enabled"] is True
+            and media["quotas"]["maxSize"] == 1 << 20
+        )
+        yield "Garage gets layout, keys and buckets", None if made else f"{first.stderr}\n{vars(state)}"
+        yield "no key's secret is in what provisioning says", (
+            None if "5ec0" not in first.stdout + first.stderr else first.stdout
+        )
+
+        state.writes.clear()
+        second = run()
+        again = {verb for verb, _ in state.writes}
+        quiet = second.returncode == 0 and second.stdout == "" and again <= {"AllowBucketKey", "UpdateBucket"}
+        yield "a second run makes nothing again", None if quiet else f"{again} {second.stdout}{second.stderr}"
+
+        plan["capacity"] = 2 << 30
+        (root / "plan.json").write_text(json.dumps(plan))
+        third = run()
+        grown = third.returncode == 0 and state.version == 2 and state.roles[0]["capacity"] == 2 << 30
+        yield "a larger capacity is a new layout", None if grown else third.stderr
+
+        (root / "header").write_text("Authorization: Bearer wrong\n")
+        state.writes.clear()
+        # The wait for a starting Garage is not what is tested.
+        patient = script.read_text().replace("seq 1 60", "seq 1 1").replace('= 60 ]', '= 1 ]')
+        (root / "impatient.sh").write_text(patient)
+        environment = {"PATH": os.environ["PATH"], "ADMIN": garage.url, "HEADER": str(root / "header")}
+        refused = subprocess.run(
+            ["bash", str(root / "impatient.sh"), str(root / "plan.json")],
+            capture_output=True, text=True, env=environment, check=False,
+        )
+        yield "a wrong token changes nothing and fails", (
+            None if refused.returncode != 0 and not state.writes else refused.stderr
+        )
+
+
+def database(scripts):
+    """The database of Synapse, in a real PostgreSQL on a socket of its own."""
+    programs = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))[-1]
+    script = scripts["matrix-local"]["fedi-database-matrix-synapse"]
+    extensions = scripts["peertube-local"]["fedi-database-peertube"]
+    # Not below a private TMPDIR: the socket's path must be short, and the server's user get in.
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="fedi-pg-") as root:
+        os.chmod(root, 0o755)
+        data, socket = f"{root}/data", f"{root}/s"
+        for folder in (data, socket):
+            os.mkdir(folder)
+            if os.geteuid() == 0:
+                shutil.chown(folder, "postgres", "postgres")
+        as_postgres = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        environment = {"PATH": f"{programs}:{os.environ['PATH']}", "PGHOST": socket, "LANG": "C.UTF-8", "PGUSER": "postgres"}
+
+        def run(command, **extra):
+            return subprocess.run(
+                as_postgres + ["env", *(f"{key}={value}" for key, value in environment.items()), *command],
+                capture_output=True, text=True, check=False, cwd=root, **extra,
+            )
+
+        def sql(text, name="postgres"):
+            return run(["psql", "-tAc", text, name]).stdout.strip()
+
+        made = run(["initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"])
+        if made.returncode != 0:
+            yield "PostgreSQL for the database scripts", made.stderr
+            return
+        options = f"-c listen_addresses= -c unix_socket_directories={socket} -c fsync=off"
+        started = run(["pg_ctl", "-D", data, "-w", "-l", f"{data}/log", "-o", options, "start"])
+        try:
+            if started.returncode != 0:
+                yield "PostgreSQL for the database scripts", started.stderr
+                return
+            run(["createuser", "matrix-synapse"])
+            run(["createuser", "peertube"])
+            first = run(["bash", "-e"], input=script)
+            found = sql("SELECT datcollate, datctype, pg_encoding_to_char(encoding), pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'matrix-synapse'")
+            yield "Synapse's database has collation C and its owner", (
+                None if first.returncode == 0 and found == "C|C|UTF8|matrix-synapse" else f"{found} {first.stderr}"
+            )
+            run(["psql", "-c", "CREATE TABLE kept (x int)", "matrix-synapse"])
+            second = run(["bash", "-e"], input=script)
+            kept = sql("SELECT count(*) FROM kept", "matrix-synapse")
+            yield "the database is not made anew", (
+                None if second.returncode == 0 and kept == "0" else second.stderr
+            )
+            run(["psql", "-c", 'DROP DATABASE "matrix-synapse"', "postgres"])
+            run(["createdb", "matrix-synapse"])
+            wrong = run(["bash", "-e"], input=script)
+            yield "a database of another collation is refused", (
+                None if wrong.returncode != 0 and "has collation C.UTF-8 and needs C" in wrong.stderr else wrong.stderr
+            )
+            peertube = run(["bash", "-e"], input=extensions)
+            there = sql("SELECT count(*) FROM pg_extension WHERE extname IN ('pg_trgm', 'unaccent')", "peertube")
+            yield "PeerTube's database has its extensions", (
+                None if peertube.returncode == 0 and there == "2" else f"{there} {peertube.stderr}"
+            )
+        finally:
+            run(["pg_ctl", "-D", data, "-w", "-m", "immediate", "stop"])
+
+
 def check(scripts, skip):
     yield from syntax(scripts)
-    if not shutil.which("jq"):
-        skip("no jq here: scripts that render secret files are not run")
-    else:
+    if shutil.which("jq"):
         yield from rendered(scripts)
+    else:
+        skip("no jq here: scripts that render secret files are not run")
+    if shutil.which("jq") and shutil.which("curl"):
+        yield from provision()
+    else:
+        skip("no jq or curl here: Garage's provisioning is not run")
     yield from leases(scripts)
+    if any(pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb")) and shutil.which("psql"):
+        yield from database(scripts)
+    else:
+        skip("no PostgreSQL here (Debian: postgresql): scripts that make databases are not run")

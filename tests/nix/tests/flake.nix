@@ -1,6 +1,11 @@
 # flake.nix, with a stand-in for nixpkgs: its outputs are those that are promised, and
 # it is plain and short.
-{ lib, eval, ... }:
+{
+  lib,
+  eval,
+  systems,
+  ...
+}:
 let
   flake = import ../../../flake.nix;
   nixpkgs = eval.nixpkgs // {
@@ -47,6 +52,27 @@ in
       "peertube"
       "pixelfed"
     ];
+  };
+  "each module can be used alone" = {
+    expr = lib.mapAttrs (
+      _: module:
+      eval.failed
+        (eval.nixosSystem {
+          modules = [ module ];
+        }).config
+    ) self.nixosModules;
+    expected = lib.mapAttrs (_: _: [ ]) self.nixosModules;
+  };
+  "an application's module brings what it stands on" = {
+    expr =
+      eval.failed
+        (eval.nixosSystem {
+          modules = [
+            self.nixosModules.mastodon
+            systems.mastodon-local
+          ];
+        }).config;
+    expected = [ ];
   };
   "a configuration for every deployment" = {
     expr = lib.attrNames self.nixosConfigurations;

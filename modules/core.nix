@@ -1,0 +1,8 @@
+# What every application's module stands on.
+{
+  imports = [
+    ./base
+    ./contracts
+    ./guest
+  ];
+}
