@@ -226,3 +226,78 @@ fn parse_unchecked<T: InventoryFile>(file: &Path, text: String) -> (Option<Read<
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOST: &str = include_str!("../../../hosts/proxmox1/host.toml");
+    const FEDI: &str = include_str!("../../../fedi.toml");
+
+    /// Values of every type, some of which fit.
+    const VALUES: [&str; 16] = [
+        "1",
+        "-1",
+        "70000",
+        "99999999999999999999",
+        "1.5",
+        "nan",
+        "true",
+        "\"\"",
+        "\"text\"",
+        "\"192.0.2.1\"",
+        "\"example.test\"",
+        "2026-01-01",
+        "[]",
+        "[\"a\", 1]",
+        "{}",
+        "{ file = \"a\" }",
+    ];
+
+    /// A file in which some lines are gone and some values are others.
+    fn spoilt(text: &'static str) -> impl Strategy<Value = String> {
+        let lines: Vec<&str> = text.lines().collect();
+        let changes = prop::collection::vec((0..lines.len(), prop::option::of(0..VALUES.len())), 0..4);
+        changes.prop_map(move |changes| {
+            let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            for (line, value) in changes {
+                lines[line] = match (value, lines[line].split_once(" = ")) {
+                    (Some(value), Some((key, _))) => format!("{key} = {}", VALUES[value]),
+                    _ => String::new(),
+                };
+            }
+            lines.join("\n")
+        })
+    }
+
+    /// What fits the shape is read, and what does not is told with a place in the file.
+    fn check<T: InventoryFile>(text: &str) -> Result<(), TestCaseError> {
+        let (read, problems) = parse_unchecked::<T>(Path::new("x.toml"), text.to_owned());
+        prop_assert_eq!(read.is_none() && problems.is_empty(), false);
+        for problem in &problems {
+            let lines = text.lines().count().max(1);
+            prop_assert!(problem.line.is_some_and(|line| (1..=lines + 1).contains(&line)), "{problem}");
+            prop_assert!(problem.key.is_some() || problem.message.starts_with("This is no TOML"), "{}", problem);
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn a_spoilt_host_file(text in spoilt(HOST)) {
+            check::<HostFile>(&text)?;
+        }
+
+        #[test]
+        fn a_spoilt_fedi_file(text in spoilt(FEDI)) {
+            check::<FediFile>(&text)?;
+        }
+
+        #[test]
+        fn any_text(text in "[a-z\\[\\]{}=\"'.,# \n\u{e9}0-9-]{0,80}") {
+            check::<DeploymentFile>(&text)?;
+        }
+    }
+}
