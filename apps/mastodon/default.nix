@@ -87,10 +87,8 @@ in
       };
 
       mediaAutoRemove = {
-        enable = mkDefault (cfg.media.remoteRetentionDays != null);
-        olderThanDays = mkIf (cfg.media.remoteRetentionDays != null) (
-          mkDefault cfg.media.remoteRetentionDays
-        );
+        enable = mkDefault (cfg.media.remoteRetentionDays != 0);
+        olderThanDays = mkIf (cfg.media.remoteRetentionDays != 0) (mkDefault cfg.media.remoteRetentionDays);
       };
 
       # World-readable: nothing secret here.

@@ -92,9 +92,9 @@ in
     remoteRetentionDays = option "media.remoteRetentionDays" {
       title = "Keep other servers' media (days)";
       group = "Media";
-      type = types.nullOr types.ints.positive;
+      type = types.ints.unsigned;
       default = 14;
-      description = "Days that copies of other servers' media are kept; null for ever. It is most of the disk.";
+      description = "Days that copies of other servers' media are kept; 0 for ever. They are most of the disk.";
     };
   };
   smtp = fedi.options.smtp "mastodon";

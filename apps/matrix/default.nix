@@ -108,13 +108,13 @@ in
         federation_domain_whitelist = cfg.federation.allow;
       }
       // lib.optionalAttrs (cfg.registration == "open") { registrations_require_3pid = [ "email" ]; }
-      // lib.optionalAttrs (cfg.retentionDays != null) {
+      // lib.optionalAttrs (cfg.retentionDays != 0) {
         retention = {
           enabled = true;
           default_policy.max_lifetime = "${toString cfg.retentionDays}d";
         };
       }
-      // lib.optionalAttrs (cfg.media.remoteRetentionDays != null) {
+      // lib.optionalAttrs (cfg.media.remoteRetentionDays != 0) {
         media_retention.remote_media_lifetime = "${toString cfg.media.remoteRetentionDays}d";
       }
       // lib.optionalAttrs mail {

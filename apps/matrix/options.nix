@@ -124,9 +124,9 @@ in
     title = "Delete messages after (days)";
     group = "Features";
     level = "advanced";
-    type = types.nullOr types.ints.positive;
-    default = null;
-    description = "Days after which messages are purged; null keeps them.";
+    type = types.ints.unsigned;
+    default = 0;
+    description = "Days after which messages are purged; 0 keeps them.";
   };
   turn = {
     uris = option "turn.uris" {
@@ -152,9 +152,9 @@ in
       title = "Keep other servers' media (days)";
       group = "Media";
       level = "advanced";
-      type = types.nullOr types.ints.positive;
+      type = types.ints.unsigned;
       default = 90;
-      description = "Days that copies of other servers' media are kept; null for ever.";
+      description = "Days that copies of other servers' media are kept; 0 for ever.";
     };
   }
   // removeAttrs (fedi.options.media "matrix") [

@@ -81,9 +81,9 @@ in
         MAX_PHOTO_SIZE = kibibytes cfg.maxUploadSize;
         MAX_ALBUM_LENGTH = cfg.maxAlbumLength;
         IMAGE_QUALITY = cfg.imageQuality;
-        LIMIT_ACCOUNT_SIZE = cfg.accountQuota != null;
+        LIMIT_ACCOUNT_SIZE = cfg.accountQuota != 0;
       }
-      // lib.optionalAttrs (cfg.accountQuota != null) { MAX_ACCOUNT_SIZE = cfg.accountQuota * 1024; }
+      // lib.optionalAttrs (cfg.accountQuota != 0) { MAX_ACCOUNT_SIZE = cfg.accountQuota * 1024; }
       // lib.optionalAttrs mail {
         MAIL_DRIVER = "smtp";
         MAIL_MAILER = "smtp";

@@ -84,9 +84,9 @@ in
   accountQuota = option "accountQuota" {
     title = "Space for one account (MiB)";
     group = "Accounts";
-    type = types.nullOr types.ints.positive;
+    type = types.ints.unsigned;
     default = 2048;
-    description = "Most that one account can upload, in MiB; null for no limit.";
+    description = "Most that one account can upload, in MiB; 0 for no limit.";
   };
   database = option "database" {
     title = "Database";
