@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::protocol::{Activation, ErrorKind, ErrorReply, Phase, Reason};
 
+/// Lines of output that an error carries.
+const LINES: usize = 10;
+
 /// Why the agent could not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {
@@ -65,7 +68,7 @@ pub enum GuestError {
         hint: Option<String>,
     },
     /// An activation did not stay.
-    #[error("System `{}` was not kept: {}", activation.system.display(), describe(activation))]
+    #[error("System `{}` was not kept; {}", activation.system.display(), left(activation))]
     Activation {
         /// Where it ended.
         activation: Box<Activation>,
@@ -76,35 +79,40 @@ fn output_tail(output: &str) -> String {
     if output.is_empty() { String::new() } else { format!(": {output}") }
 }
 
-/// An activation's end in words.
-fn describe(activation: &Activation) -> String {
+/// What an activation left, in words.
+fn left(activation: &Activation) -> String {
     match (&activation.phase, &activation.previous) {
-        (Phase::RolledBack { reason }, Some(previous)) => {
-            format!("{}; `{}` is active again", reason_text(reason), previous.display())
-        }
-        (Phase::RolledBack { reason }, None) => {
-            format!("{}; there was no earlier system to go back to", reason_text(reason))
-        }
-        (Phase::RollbackFailed { reason, error }, _) => {
-            format!("{}, and the earlier system could not be activated again ({error})", reason_text(reason))
-        }
-        (other, _) => format!("it is in phase {other:?}"),
+        (Phase::RollbackFailed { .. }, _) => "neither it nor the earlier system is properly active".to_owned(),
+        (_, Some(previous)) => format!("`{}` is active again", previous.display()),
+        (_, None) => "there was no earlier system to go back to".to_owned(),
     }
+}
+
+/// Why an activation did not stay, outermost first, with the end of its output.
+fn causes(phase: &Phase) -> Vec<String> {
+    let (reason, second) = match phase {
+        Phase::RolledBack { reason } | Phase::RollingBack { reason } => (reason, None),
+        Phase::RollbackFailed { reason, error } => (reason, Some(format!("The rollback failed: {error}"))),
+        _ => return Vec::new(),
+    };
+    let mut causes = vec![reason_text(reason)];
+    if let Reason::ActivationFailed { output, .. } = reason {
+        let lines: Vec<&String> = output.iter().filter(|line| !line.trim().is_empty()).collect();
+        causes.extend(lines[lines.len().saturating_sub(LINES)..].iter().map(|line| (*line).clone()));
+    }
+    causes.extend(second);
+    causes
 }
 
 /// A reason in words.
 pub(crate) fn reason_text(reason: &Reason) -> String {
     match reason {
-        Reason::ActivationFailed { status, output } => {
-            let last = output.iter().rev().find(|line| !line.trim().is_empty());
-            let last = last.map(|line| format!(" (`{}`)", line.trim())).unwrap_or_default();
-            format!("`switch-to-configuration` ended with {status}{last}")
-        }
+        Reason::ActivationFailed { status, .. } => format!("`switch-to-configuration` ended with {status}"),
         Reason::ActivationTimeout { seconds } => format!("`switch-to-configuration` took longer than {seconds} s"),
-        Reason::NotConfirmed { seconds } => format!("nobody confirmed it within {seconds} s"),
-        Reason::Cancelled => "it was cancelled".to_owned(),
-        Reason::CommitFailed { error } => format!("it could not be made permanent ({error})"),
-        Reason::SupervisorDied => "the supervisor died while it switched".to_owned(),
+        Reason::NotConfirmed { seconds } => format!("Nobody confirmed it within {seconds} s"),
+        Reason::Cancelled => "It was cancelled".to_owned(),
+        Reason::CommitFailed { error } => format!("It could not be made permanent: {error}"),
+        Reason::SupervisorDied => "The supervisor died while it switched".to_owned(),
     }
 }
 
@@ -169,7 +177,10 @@ impl GuestError {
 
     /// The error as the protocol carries it.
     pub fn reply(&self) -> ErrorReply {
-        let mut causes = Vec::new();
+        let mut causes = match self {
+            Self::Activation { activation } => causes(&activation.phase),
+            _ => Vec::new(),
+        };
         let mut next = std::error::Error::source(self);
         while let Some(cause) = next {
             causes.push(cause.to_string());

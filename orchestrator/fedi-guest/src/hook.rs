@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::GuestError;
 use crate::guest::Guest;
 use crate::protocol::{ErrorKind, Gate, GateAction, Gated, HookResult, RunHook, Unit};
-use crate::{lease, manifest, systemd};
+use crate::{lease, manifest, secrets, systemd};
 
 /// Lines of the journal that a result carries.
 const LINES: usize = 40;
@@ -50,6 +50,7 @@ pub(crate) fn gate(guest: &Guest, request: &Gate) -> Result<Gated, GuestError> {
     let verb = match request.action {
         GateAction::Start => {
             lease::require(guest, &request.app)?;
+            secrets::settle(guest, &request.app)?;
             "start"
         }
         GateAction::Stop => "stop",

@@ -128,6 +128,16 @@ pub(crate) fn settle(guest: &Guest, app: &AppName) -> Result<SecretDelivered, Gu
     Ok(done)
 }
 
+/// As [`settle`], for every application; what could not be settled is told.
+pub(crate) fn settle_all(guest: &Guest) -> Vec<GuestError> {
+    let names = match file::names(&guest.path(FOLDER)) {
+        Ok(names) => names,
+        Err(error) => return vec![error],
+    };
+    let apps = names.into_iter().filter_map(|name| AppName::new(name).ok());
+    apps.filter_map(|app| settle(guest, &app).err()).collect()
+}
+
 /// What is known of every delivered secret.
 pub(crate) fn facts(guest: &Guest) -> Result<BTreeMap<AppName, BTreeMap<SecretName, SecretFacts>>, GuestError> {
     let mut all = BTreeMap::new();

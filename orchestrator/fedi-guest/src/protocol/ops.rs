@@ -67,7 +67,8 @@ operations! {
     "lease_show" LeaseShow(LeaseShow) -> Leases;
     /// Writes an application's secrets and removes those that are not listed.
     "secrets_deliver" SecretsDeliver(SecretsDeliver) -> SecretDelivered;
-    /// Gives delivered secrets to owners that did not exist at delivery.
+    /// Gives delivered secrets to owners that did not exist at delivery. An activation
+    /// and the start of a gate do it by themselves.
     "secrets_settle" SecretsSettle(SecretsSettle) -> SecretDelivered;
     /// The states of units.
     "units" Units(UnitsRequest) -> Units;
@@ -184,7 +185,7 @@ pub struct Gate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GateAction {
-    /// Start it; refused without the lease.
+    /// Start it; refused without the lease, or when a delivered secret is not whole.
     Start,
     /// Stop it and everything behind it.
     Stop,

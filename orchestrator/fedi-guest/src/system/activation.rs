@@ -89,7 +89,7 @@ fn too_late(what: &str, phase: &Phase) -> GuestError {
         Phase::Waiting { .. } => "its time has run out".to_owned(),
         Phase::Committing | Phase::Confirmed { .. } => "it has been confirmed".to_owned(),
         Phase::RollingBack { reason } | Phase::RolledBack { reason } | Phase::RollbackFailed { reason, .. } => {
-            format!("it was rolled back: {}", crate::error::reason_text(reason))
+            format!("it was rolled back ({})", crate::error::reason_text(reason))
         }
     };
     GuestError::refused(ErrorKind::TooLate, format!("The activation cannot be {what}: {why}"))

@@ -7,6 +7,15 @@
 //! supervisor in a transient unit of systemd does `test`, waits for a
 //! confirmation, and only then sets the profile and does `boot`; a lost session,
 //! a failed activation and a restart all end with the earlier system.
+//!
+//! What a prebuilt system has to keep to, as NixOS does:
+//! - `test` makes it active and can be repeated; it ends with 0 only if it is. What a
+//!   restart must not keep of an unconfirmed system lies in `/run`, units included
+//!   (`/run/systemd/system`); `fedi-guest boot` activates the permanent system anew.
+//! - `boot` makes it permanent beyond the profile, where there is a boot loader.
+//! - It puts its manifest at `/etc/fedi/manifest.json` and finds itself by its own path.
+//! - It starts an application only through its gate, and the gate only after a unit with
+//!   `ExecCondition=fedi-guest lease check <app>`.
 
 mod activation;
 mod folder;

@@ -20,6 +20,7 @@ use crate::error::{GuestError, reason_text};
 use crate::file;
 use crate::guest::{Guest, since_boot_ms};
 use crate::protocol::{Phase, Reason};
+use crate::secrets;
 
 /// Tells the journal. A journal that is being restarted is no reason to stop.
 macro_rules! say {
@@ -70,6 +71,7 @@ fn switch(guest: &Guest, store: &Store, record: &Record) -> Step {
     match run_switch(guest, store, record, system, "test") {
         Ok(status) if status.success() => match make_current(guest, system) {
             Ok(()) => {
+                settle_secrets(guest);
                 let waits = u64::from(record.confirm_within_s) * 1000;
                 Step::Switched { deadline_ms: since_boot_ms() + waits }
             }
@@ -78,6 +80,14 @@ fn switch(guest: &Guest, store: &Store, record: &Record) -> Step {
         Ok(status) => failed(store, command::status_text(status)),
         Err(GuestError::Timeout { seconds, .. }) => Step::Fail(Reason::ActivationTimeout { seconds }),
         Err(error) => failed(store, full_text(&error)),
+    }
+}
+
+/// The system may have made the users that delivered secrets have waited for. What
+/// cannot be settled stops the application at its gate, not the system.
+fn settle_secrets(guest: &Guest) {
+    for error in secrets::settle_all(guest) {
+        say!("{error}");
     }
 }
 
@@ -227,5 +237,6 @@ pub(crate) fn activate_at_boot(guest: &Guest) -> Result<Option<std::path::PathBu
         });
     }
     make_current(guest, &system)?;
+    settle_secrets(guest);
     Ok(Some(system))
 }

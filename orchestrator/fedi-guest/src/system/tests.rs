@@ -197,7 +197,9 @@ fn a_failed_rollback_is_told() {
     let bad = fixture.system('b', "exit 1");
     let error = fixture.activate(&bad, 60).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RollbackFailed);
-    assert!(error.to_string().contains("exit status 9"), "{error}");
+    let reply = error.reply();
+    assert!(reply.causes.iter().any(|cause| cause.contains("exit status 9")), "{reply}");
+    assert!(reply.hint.is_some_and(|hint| hint.contains("Restart the guest")));
 }
 
 #[test]

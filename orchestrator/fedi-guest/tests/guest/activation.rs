@@ -41,7 +41,8 @@ fn confirmed_failed_and_repeated() -> Result<()> {
     let bad = bring(&guest, &mut session, "bad", "echo no such thing >&2\nexit 4")?;
     let error = session.call(activate(&bad))?.expect_err("it fails");
     assert_eq!(error.kind, ErrorKind::ActivationFailed);
-    assert!(error.message.contains("exit status 4 (`no such thing`)"), "{error}");
+    assert!(error.message.contains(&format!("; `{}` is active again", good.display())), "{error}");
+    assert_eq!(error.causes, ["`switch-to-configuration` ended with exit status 4", "bad test", "no such thing"]);
     assert_eq!(system(&mut session)?.running, Some(good.clone()));
 
     // The supervisor's unit leaves nothing behind.

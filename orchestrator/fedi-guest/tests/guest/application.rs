@@ -112,9 +112,10 @@ fn secrets_and_a_full_disk() -> Result<()> {
     };
     let deliver = SecretsDeliver { app: toy(), secrets: vec![secret.clone()] };
     assert_eq!(session.ok(deliver.clone())?.held.len(), 1);
-    install(&guest, &mut session)?;
-    guest.run("useradd --system toy")?;
-    guest.run("fedi-guest secrets settle toy")?;
+    // The system makes the user; the secret becomes theirs.
+    let system = bring(&guest, &mut session, "users", "useradd --system toy")?;
+    let token = session.ok(activate(&system))?.token;
+    session.ok(Confirm { token })?;
     let path = "/var/lib/fedi/secrets/toy/key";
     assert_eq!(guest.run(&format!("stat -c '%U %G %a' {path}"))?.trim(), "toy toy 440");
     assert_eq!(guest.run(&format!("runuser -u toy -- cat {path}"))?, value);

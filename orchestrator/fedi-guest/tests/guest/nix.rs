@@ -197,7 +197,7 @@ fn activated_failed_lost_and_rolled_back() -> Result<()> {
     let failing = machines.bring("failing")?;
     let error = session.call(activate(&failing))?.expect_err("it fails");
     assert_eq!(error.kind, ErrorKind::ActivationFailed);
-    assert!(error.message.contains("unit toy.service failed"), "{error}");
+    assert!(error.causes.contains(&"unit toy.service failed".to_owned()), "{error}");
 
     // The connection is lost, and nobody comes back to confirm.
     let second = machines.bring("second")?;
