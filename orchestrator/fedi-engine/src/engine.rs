@@ -26,13 +26,22 @@ pub struct EngineOptions {
     pub retries: u32,
     /// How long to wait before it is tried again; doubled every time.
     pub backoff: Duration,
+    /// How long after its first try a step is still tried again. A driver that has
+    /// itself waited longer than this for an answer is not asked to wait once more.
+    pub patience: Duration,
     /// How often the writer lease is renewed.
     pub heartbeat: Duration,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { concurrency: 4, retries: 2, backoff: Duration::from_secs(2), heartbeat: Duration::from_secs(10) }
+        Self {
+            concurrency: 4,
+            retries: 2,
+            backoff: Duration::from_secs(2),
+            patience: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(10),
+        }
     }
 }
 
@@ -167,8 +176,8 @@ impl Engine {
         let phase = journal.state().phase;
         journal.tell(Event::RunStopped { phase });
         match journal.into_end() {
-            Ok(state) => Ok(Outcome::of(&state)),
-            Err((state, source)) => Err(EngineError::Cut { run: state.id, source }),
+            (state, None) => Ok(Outcome::of(&state)),
+            (state, Some(source)) => Err(EngineError::Cut { run: state.id, source }),
         }
     }
 

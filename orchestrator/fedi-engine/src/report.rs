@@ -6,7 +6,8 @@ use fedi_model::run::{Direction, Failure, RunId, RunPhase, RunState, StepState};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::store::{RunRow, Store, StoreError};
+use crate::clock::{Clock, SystemClock};
+use crate::store::{Holder, RunRow, Store, StoreError};
 
 /// The version of what `--json` prints of runs.
 const SCHEMA: u32 = 1;
@@ -31,9 +32,11 @@ pub struct RunSummary {
     pub deployment: DeploymentName,
     /// On which host.
     pub host: HostName,
-    /// Where it stands. One that is said to run may have been cut off: whether somebody
-    /// works on it, the writer lease says.
+    /// Where it stands, as its journal has it.
     pub phase: RunPhase,
+    /// Whether its journal says that it goes on, but nobody works on it: its process was
+    /// killed, and it is to be resumed.
+    pub cut_off: bool,
     /// When it was planned.
     pub started: Timestamp,
     /// When it last went on.
@@ -45,19 +48,28 @@ pub struct RunSummary {
 impl RunSummary {
     /// All runs, the newest first.
     pub async fn all(store: &dyn Store) -> Result<Vec<Self>, StoreError> {
-        Ok(store.runs().await?.into_iter().map(Self::from).collect())
+        let rows = store.runs().await?;
+        let written = is_written(store).await?;
+        Ok(rows.into_iter().map(|row| Self::of(row, written)).collect())
     }
 
     /// The runs that are not over, the oldest first.
     pub async fn open(store: &dyn Store) -> Result<Vec<Self>, StoreError> {
-        Ok(store.open_runs().await?.into_iter().map(Self::from).collect())
+        let rows = store.open_runs().await?;
+        let written = is_written(store).await?;
+        Ok(rows.into_iter().map(|row| Self::of(row, written)).collect())
     }
-}
 
-impl From<RunRow> for RunSummary {
-    fn from(row: RunRow) -> Self {
+    /// Where it stands, in a word for people.
+    pub fn state(&self) -> String {
+        if self.cut_off { "cut off".to_owned() } else { self.phase.to_string() }
+    }
+
+    /// Tells of a run; `written` says whether somebody writes to the journal now.
+    fn of(row: RunRow, written: bool) -> Self {
         Self {
             schema: SCHEMA,
+            cut_off: is_going(row.phase) && !written,
             run: row.id,
             workflow: row.workflow,
             deployment: row.deployment,
@@ -68,6 +80,17 @@ impl From<RunRow> for RunSummary {
             events: row.events,
         }
     }
+}
+
+fn is_going(phase: RunPhase) -> bool {
+    matches!(phase, RunPhase::Forward | RunPhase::Backward)
+}
+
+/// Whether somebody holds the writer lease who may be alive.
+async fn is_written(store: &dyn Store) -> Result<bool, StoreError> {
+    let lease = store.lease().await?;
+    let now = SystemClock.now();
+    Ok(lease.is_some_and(|lease| !lease.is_expired(now) && !Holder::current().knows_dead(&lease.holder)))
 }
 
 /// A run, looked at closely.
@@ -128,10 +151,12 @@ pub struct StepReport {
 impl RunReport {
     /// Reads a run's journal.
     pub async fn load(store: &dyn Store, run: RunId) -> Result<Self, StoreError> {
-        Ok(Self::of(&load(store, run).await?))
+        let mut report = Self::of(&load(store, run).await?);
+        report.summary.cut_off = is_going(report.summary.phase) && !is_written(store).await?;
+        Ok(report)
     }
 
-    /// Tells of a run.
+    /// Tells of a run. Whether it was cut off, its journal alone does not tell.
     pub fn of(state: &RunState) -> Self {
         let step = |step: &fedi_model::plan::Step| {
             let stands = state.step(&step.id);
@@ -155,6 +180,7 @@ impl RunReport {
                 deployment: state.plan.deployment.clone(),
                 host: state.plan.host.clone(),
                 phase: state.phase,
+                cut_off: false,
                 started: state.started,
                 updated: state.updated,
                 events: state.events,

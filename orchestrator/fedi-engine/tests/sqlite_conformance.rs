@@ -1,4 +1,5 @@
 //! The SQLite store does what every store must do.
+#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use fedi_test::store_suite::StoreBed;
 struct File(tempfile::TempDir);
 
 impl File {
-    async fn fresh() -> Self {
+    fn fresh() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 }
@@ -22,4 +23,4 @@ impl StoreBed for File {
     }
 }
 
-store_conformance!(File::fresh);
+store_conformance!(async || File::fresh());

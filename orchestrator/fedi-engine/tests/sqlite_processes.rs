@@ -1,4 +1,5 @@
 //! The state database among several processes, and among processes that are killed.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -33,15 +34,15 @@ async fn appending_child() {
     let holder = Holder::current();
     let over = store.lease().await.unwrap().filter(|lease| holder.knows_dead(&lease.holder)).map(|it| it.fence);
     let fence = store.acquire(&holder, Timestamp::now(), over).await.unwrap();
-    let (run, mut seq) = match store.open_runs().await.unwrap().first() {
-        Some(run) => (run.id, run.events),
-        None => {
-            let plan = Sample::new("matrix").deploy(&MapWorld::default()).await;
-            let step = plan.stages[0].steps[0].id.clone();
-            let run = store.create_run(fence, &plan, Timestamp::now()).await.unwrap();
-            append(&store, fence, run, 1, RunEvent::Started { step, before: None }).await;
-            (run, 2)
-        }
+    let open = store.open_runs().await.unwrap();
+    let (run, mut seq) = if let Some(run) = open.first() {
+        (run.id, run.events)
+    } else {
+        let plan = Sample::new("matrix").deploy(&MapWorld::default()).await;
+        let step = plan.stages[0].steps[0].id.clone();
+        let run = store.create_run(fence, &plan, Timestamp::now()).await.unwrap();
+        append(&store, fence, run, 1, RunEvent::Started { step, before: None }).await;
+        (run, 2)
     };
     loop {
         let noted = RunEvent::Noted {
@@ -141,4 +142,22 @@ async fn four_processes_share_a_pool_to_the_last_address() {
     let hold = Hold { deployment: &deployment, host: &host, family: Family::Ipv4, pools: &pools() };
     let exhausted = store.hold_address(hold, Timestamp::now()).await.unwrap().unwrap_err();
     assert_eq!((exhausted.size, exhausted.held, exhausted.resting), (64, 64, 0));
+}
+
+/// With the feature `kill-switch` a program dies at the append that its environment says.
+#[cfg(feature = "kill-switch")]
+#[tokio::test]
+async fn the_kill_switch() {
+    use std::os::unix::process::ExitStatusExt;
+
+    if child::argument().is_some() {
+        return;
+    }
+    for (at, events) in [("before:5", 4), ("after:5", 5)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = child::command("appending_child", &folder.path().display().to_string());
+        let output = command.env("FEDI_KILL_AT_APPEND", at).stdout(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.signal(), Some(9), "{at}");
+        assert_eq!(open(folder.path()).runs().await.unwrap()[0].events, events, "{at}");
+    }
 }

@@ -66,7 +66,7 @@ impl CrashingStore {
 
     async fn alive(&self) {
         if self.dead.load(Ordering::SeqCst) {
-            pending().await
+            pending::<()>().await;
         }
     }
 
@@ -76,7 +76,7 @@ impl CrashingStore {
         }
         self.dead.store(true, Ordering::SeqCst);
         self.crash.request();
-        pending().await
+        pending::<()>().await;
     }
 
     async fn append_of<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {

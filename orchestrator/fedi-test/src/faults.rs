@@ -30,6 +30,8 @@ pub enum Moment {
     After,
     /// Before it, by a panic.
     Panic,
+    /// It waits without end and gives up when the run is to stop, before its effect.
+    Hang,
 }
 
 /// A call that fails.
@@ -45,6 +47,16 @@ pub struct Fault {
     pub kind: DriverErrorKind,
 }
 
+/// A call that fails, by what it is about.
+#[derive(Debug)]
+struct Named {
+    verb: Verb,
+    name: String,
+    times: usize,
+    moment: Moment,
+    kind: DriverErrorKind,
+}
+
 /// The calls so far: verb and name of the thing.
 pub type Calls = Vec<(Verb, String)>;
 
@@ -53,12 +65,13 @@ pub struct FaultyWorld {
     inner: Arc<dyn World>,
     calls: Mutex<Calls>,
     faults: Mutex<Vec<Fault>>,
+    named: Mutex<Vec<Named>>,
 }
 
 impl FaultyWorld {
     /// Without faults yet.
     pub fn new(inner: Arc<dyn World>) -> Self {
-        Self { inner, calls: Mutex::default(), faults: Mutex::default() }
+        Self { inner, calls: Mutex::default(), faults: Mutex::default(), named: Mutex::default() }
     }
 
     /// Adds a fault.
@@ -66,9 +79,37 @@ impl FaultyWorld {
         self.faults.lock().unwrap().push(fault);
     }
 
+    /// Makes the next `times` calls of `verb` about the thing of that name fail.
+    pub fn fail(&self, verb: Verb, name: &str, times: usize, moment: Moment, kind: DriverErrorKind) {
+        self.named.lock().unwrap().push(Named { verb, name: name.to_owned(), times, moment, kind });
+    }
+
     /// Forgets all faults.
     pub fn heal(&self) {
         self.faults.lock().unwrap().clear();
+        self.named.lock().unwrap().clear();
+    }
+
+    /// How often `verb` was called about the thing of that name.
+    pub fn count(&self, verb: Verb, name: &str) -> usize {
+        self.calls.lock().unwrap().iter().filter(|call| call.0 == verb && call.1 == name).count()
+    }
+
+    /// Counts a call, and says how it fails if it does.
+    fn next(&self, verb: Verb, name: &str) -> (usize, Option<(Moment, DriverErrorKind)>) {
+        let number = {
+            let mut calls = self.calls.lock().unwrap();
+            calls.push((verb, name.to_owned()));
+            calls.len() - 1
+        };
+        let hits = |fault: &&Fault| (fault.call..fault.call.saturating_add(fault.times)).contains(&number);
+        let by_number = self.faults.lock().unwrap().iter().find(hits).map(|fault| (fault.moment, fault.kind));
+        let mut named = self.named.lock().unwrap();
+        let by_name = named.iter_mut().find(|it| it.verb == verb && it.name == name && it.times > 0).map(|it| {
+            it.times = it.times.saturating_sub(1);
+            (it.moment, it.kind)
+        });
+        (number, by_number.or(by_name))
     }
 
     /// The calls so far.
@@ -80,27 +121,30 @@ impl FaultyWorld {
         &self,
         verb: Verb,
         name: String,
+        cx: Option<&dyn StepContext>,
         work: impl Future<Output = Result<T, DriverError>>,
     ) -> Result<T, DriverError> {
-        let number = {
-            let mut calls = self.calls.lock().unwrap();
-            calls.push((verb, name.clone()));
-            calls.len() - 1
+        let (number, fault) = self.next(verb, &name);
+        let Some((moment, kind)) = fault else { return work.await };
+        let verb = format!("{verb:?}").to_lowercase();
+        let error = |kind| {
+            DriverError::new(kind, format!("Failed to {verb} `{name}`"))
+                .cause(format!("A fault was injected into call {number} ({moment:?})"))
         };
-        let fault = {
-            let faults = self.faults.lock().unwrap();
-            faults.iter().find(|fault| (fault.call..fault.call.saturating_add(fault.times)).contains(&number)).copied()
-        };
-        let Some(fault) = fault else { return work.await };
-        let error = DriverError::new(fault.kind, format!("Failed to {verb:?} `{name}`").to_lowercase())
-            .cause(format!("Fault injected {:?} call {number}", fault.moment));
-        match fault.moment {
-            Moment::Before => Err(error),
+        match moment {
+            Moment::Before => Err(error(kind)),
             Moment::Panic => panic!("injected into call {number}"),
             Moment::After => {
                 work.await?;
-                Err(error)
+                Err(error(kind))
             }
+            Moment::Hang => match cx {
+                Some(cx) => {
+                    cx.interrupted().await;
+                    Err(error(DriverErrorKind::Interrupted))
+                }
+                None => std::future::pending().await,
+            },
         }
     }
 }
@@ -108,18 +152,18 @@ impl FaultyWorld {
 #[async_trait]
 impl World for FaultyWorld {
     async fn observe(&self, like: &Resource) -> Result<Option<Resource>, DriverError> {
-        self.call(Verb::Observe, like.id().to_string(), self.inner.observe(like)).await
+        self.call(Verb::Observe, like.id().to_string(), None, self.inner.observe(like)).await
     }
 
     async fn ensure(&self, desired: &Resource, cx: &dyn StepContext) -> Result<Resource, DriverError> {
-        self.call(Verb::Ensure, desired.id().to_string(), self.inner.ensure(desired, cx)).await
+        self.call(Verb::Ensure, desired.id().to_string(), Some(cx), self.inner.ensure(desired, cx)).await
     }
 
     async fn remove(&self, resource: &Resource, cx: &dyn StepContext) -> Result<(), DriverError> {
-        self.call(Verb::Remove, resource.id().to_string(), self.inner.remove(resource, cx)).await
+        self.call(Verb::Remove, resource.id().to_string(), Some(cx), self.inner.remove(resource, cx)).await
     }
 
     async fn run(&self, task: &Task, cx: &dyn StepContext) -> Result<(), DriverError> {
-        self.call(Verb::Run, task.id().to_string(), self.inner.run(task, cx)).await
+        self.call(Verb::Run, task.id().to_string(), Some(cx), self.inner.run(task, cx)).await
     }
 }

@@ -36,10 +36,6 @@ impl Sample {
         }
     }
 
-    fn app(&self) -> AppName {
-        AppName::new("matrix").unwrap()
-    }
-
     /// Its guest.
     pub fn guest(&self) -> GuestRef {
         GuestRef {
@@ -66,7 +62,7 @@ impl Sample {
     pub fn secret(&self, name: &str) -> Resource {
         Resource::Secret(Secret {
             deployment: self.deployment.clone(),
-            app: self.app(),
+            app: app(),
             name: SecretName::new(name).unwrap(),
             class: SecretClass::Identity,
             generator: Generator::SynapseSigningKey,
@@ -89,7 +85,7 @@ impl Sample {
     pub fn vm(&self) -> Resource {
         Resource::Vm(Vm {
             deployment: self.deployment.clone(),
-            app: self.app(),
+            app: app(),
             host: self.host.clone(),
             uuid: self.guest().uuid,
             vmid: None,
@@ -139,21 +135,21 @@ impl Sample {
         };
         Resource::Delivery(Delivery {
             guest: self.guest(),
-            app: self.app(),
+            app: app(),
             files: BTreeMap::from([(SecretName::new("signing-key").unwrap(), file)]),
         })
     }
 
     /// Its lease.
     pub fn lease(&self) -> Resource {
-        Resource::Lease(Lease { guest: self.guest(), app: self.app(), epoch: 1 })
+        Resource::Lease(Lease { guest: self.guest(), app: app(), epoch: 1 })
     }
 
     /// Its system.
     pub fn system(&self) -> Resource {
         Resource::System(System {
             guest: self.guest(),
-            app: self.app(),
+            app: app(),
             driver: SystemDriver::Prebuilt,
             source: "/systems/matrix".to_owned(),
             toplevel: "/nix/store/matrix".to_owned(),
@@ -170,7 +166,7 @@ impl Sample {
         Task::Probe {
             probe: Box::new(Probe {
                 guest: self.guest(),
-                app: self.app(),
+                app: app(),
                 unit: None,
                 endpoints: Vec::new(),
                 records: Vec::new(),
@@ -242,6 +238,10 @@ impl Sample {
         }
         self.plan(Workflow::Destroy, stages)
     }
+}
+
+fn app() -> AppName {
+    AppName::new("matrix").unwrap()
 }
 
 async fn differing(world: &dyn World, title: &str, resources: Vec<Resource>) -> Option<Stage> {

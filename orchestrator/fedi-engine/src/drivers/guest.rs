@@ -43,7 +43,12 @@ pub trait GuestSession: Send + Sync {
     ) -> Result<(), DriverError>;
 
     /// Starts a oneshot unit and waits for its end.
-    async fn run_unit(&mut self, unit: &str, timeout: Duration, cx: &dyn StepContext) -> Result<HookOutcome, DriverError>;
+    async fn run_unit(
+        &mut self,
+        unit: &str,
+        timeout: Duration,
+        cx: &dyn StepContext,
+    ) -> Result<HookOutcome, DriverError>;
 
     /// The states of the application's units and of the guest.
     async fn health(&mut self, app: &AppName) -> Result<Vec<UnitHealth>, DriverError>;

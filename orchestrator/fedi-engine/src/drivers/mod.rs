@@ -60,7 +60,7 @@ pub struct NoStep {
 
 #[async_trait]
 impl StepContext for NoStep {
-    fn key(&self) -> &str {
+    fn key(&self) -> &'static str {
         "observe"
     }
 
@@ -78,7 +78,7 @@ impl StepContext for NoStep {
     fn notice(&self, _: &str) {}
 
     async fn interrupted(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

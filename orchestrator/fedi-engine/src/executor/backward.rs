@@ -36,9 +36,8 @@ impl Executor<'_> {
         };
         self.journal.tell(Event::StepUndoing { step: id.clone(), title: step.title.clone() });
         let _turn = self.turn(&step).await;
-        let mut tries = 0;
+        let mut tries = self.tries();
         loop {
-            tries += 1;
             let Err(error) = self.undo_effect(&step, &undo).await else {
                 self.journal.append(RunEvent::Undone { step: id.clone() }).await?;
                 self.journal.tell(Event::StepUndone { step: id.clone() });
@@ -46,7 +45,7 @@ impl Executor<'_> {
             };
             let failed = RunEvent::UndoFailed { step: id.clone(), failure: error.clone().into() };
             self.journal.append(failed).await?;
-            if let Next::GiveUp(failure) = self.after_failure(&step, tries, error).await {
+            if let Next::GiveUp(failure) = self.after_failure(&step, &mut tries, error).await {
                 self.journal.tell(Event::StepUndoFailed { step: id.clone(), failure: failure.clone() });
                 return Ok(Err(failure));
             }

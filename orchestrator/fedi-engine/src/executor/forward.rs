@@ -79,16 +79,15 @@ impl Executor<'_> {
         }
         let Some(_turn) = self.turn(step).await else { return Ok(false) };
         self.journal.tell(Event::StepStarted { step: step.id.clone(), title: step.title.clone() });
-        let mut tries = 0;
+        let mut tries = self.tries();
         loop {
-            tries += 1;
             let Err(error) = self.attempt(step).await? else {
                 self.journal.tell(Event::StepFinished { step: step.id.clone() });
                 return Ok(true);
             };
             let failed = RunEvent::Failed { step: step.id.clone(), failure: error.clone().into() };
             self.journal.append(failed).await?;
-            if let Next::GiveUp(failure) = self.after_failure(step, tries, error).await {
+            if let Next::GiveUp(failure) = self.after_failure(step, &mut tries, error).await {
                 // What is merely unhealthy or interrupted is no reason to stop the others.
                 if matches!(failure.kind, FailureKind::Transient | FailureKind::Permanent) {
                     self.stop.halt.request();

@@ -87,13 +87,10 @@ impl<'a> Journal<'a> {
         self.observer.tell(&EventLine { schema: event::SCHEMA, at: self.clock.now(), run, event });
     }
 
-    /// The state at the end, or why the journal failed.
-    pub(crate) fn into_end(self) -> Result<RunState, (RunState, StoreError)> {
+    /// The state at the end, and why the journal failed if it did.
+    pub(crate) fn into_end(self) -> (RunState, Option<StoreError>) {
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        match self.cut.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            None => Ok(state),
-            Some(error) => Err((state, error)),
-        }
+        (state, self.cut.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn cut(&self, error: StoreError) -> Cut {

@@ -7,9 +7,9 @@
 //! idempotent, so a step whose outcome is unknown is simply carried out again; nothing
 //! is skipped because it looks done, for only the driver can tell "there" from "whole".
 //!
-//! A failure of kind [`DriverErrorKind::Unavailable`] is tried again a few times, on
-//! either side of the pivot, forward and backward alike; each try is in the journal. What
-//! remains a failure stops the other steps of the stage, and then
+//! A failure of kind [`DriverErrorKind::Unavailable`] is tried again a few times within
+//! [`EngineOptions::patience`], on either side of the pivot, forward and backward alike;
+//! each try is in the journal. What remains a failure stops the other steps of the stage, and then
 //!
 //! - before the pivot the run unwinds: every begun step is taken back, the last first,
 //!   by what [`RunState::undo`](fedi_model::run::RunState::undo) derives;
@@ -44,6 +44,7 @@ use fedi_model::event::Event;
 use fedi_model::plan::Step;
 use fedi_model::run::Failure;
 use futures::FutureExt;
+use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::drivers::{DriverError, DriverErrorKind};
@@ -66,15 +67,30 @@ enum Next {
     GiveUp(Failure),
 }
 
+/// The tries of a step so far.
+struct Tries {
+    failed: u32,
+    begun: Timestamp,
+}
+
 impl Executor<'_> {
+    /// Begins to count the tries of a step.
+    fn tries(&self) -> Tries {
+        Tries { failed: 0, begun: self.clock.now() }
+    }
+
     /// After a failed try: waits and says to try again, or gives up.
-    async fn after_failure(&self, step: &Step, tries: u32, error: DriverError) -> Next {
-        let again = error.kind == DriverErrorKind::Unavailable && tries <= self.options.retries;
+    async fn after_failure(&self, step: &Step, tries: &mut Tries, error: DriverError) -> Next {
+        tries.failed += 1;
+        let passed = self.clock.now().duration_since(tries.begun).unsigned_abs();
+        let again = error.kind == DriverErrorKind::Unavailable
+            && tries.failed <= self.options.retries
+            && passed < self.options.patience;
         let failure = Failure::from(error);
         if !again || self.stop.is_requested() {
             return Next::GiveUp(failure);
         }
-        let wait = self.options.backoff.saturating_mul(1 << (tries - 1).min(16));
+        let wait = self.options.backoff.saturating_mul(1 << (tries.failed - 1).min(16));
         let told = Event::StepRetrying { step: step.id.clone(), failure: failure.clone(), wait_s: wait.as_secs() };
         self.journal.tell(told);
         if self.wait(wait).await { Next::Again } else { Next::GiveUp(failure) }

@@ -69,10 +69,10 @@ async fn fail_for_good<T: Testbed>(make: &impl AsyncFn() -> T, goal: &Snapshot, 
 /// rest back.
 pub async fn fails_at_every_undo<T: Testbed>(make: impl AsyncFn() -> T) {
     let calls = calls_of(&make).await;
-    for call in 0..calls.len() {
+    for (call, called) in calls.iter().enumerate() {
         for back in call + 1.. {
             let testbed = make().await;
-            let at = format!("calls {call} ({:?}) and {back}", calls[call]);
+            let at = format!("calls {call} ({called:?}) and {back}");
             let before = testbed.snapshot().await;
             let fault = |call| Fault { call, times: 1, moment: Moment::After, kind: DriverErrorKind::Failed };
             let world = faulty(&testbed, fault(call));

@@ -59,7 +59,7 @@ pub(super) fn change(connection: &Connection, run: RunId, at: &str, change: &Led
             let json = serde_json::to_string(resource)
                 .map_err(|error| Failed::Sql(rusqlite::Error::ToSqlConversionFailure(Box::new(error))))?;
             let deployment = resource.deployment().map(DeploymentName::as_str);
-            lay(connection, run, step, at, resource.id().as_str(), deployment, Some(json))
+            lay(connection, run, step, at, resource.id().as_str(), deployment, Some(&json))
         }
         LedgerChange::Gone { step, resource } => lay(connection, run, step, at, resource.as_str(), None, None),
     }
@@ -72,9 +72,9 @@ fn lay(
     at: &str,
     id: &str,
     deployment: Option<&str>,
-    json: Option<String>,
+    json: Option<&str>,
 ) -> Result<(), Failed> {
-    let sum = sum(id, run, at, json.as_deref());
+    let sum = sum(id, run, at, json);
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO ledger (id, deployment, run, step, at, json, sum) VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -7,6 +7,8 @@
 mod addresses;
 mod events;
 mod file;
+#[cfg(feature = "kill-switch")]
+mod kill_switch;
 mod lease;
 mod ledger;
 mod pool;
@@ -72,6 +74,20 @@ impl SqliteStore {
         F: FnOnce(&Connection) -> Result<T, Failed> + Send + 'static,
     {
         self.with(doing, move |connection| work(connection)).await
+    }
+
+    /// A write that is an append to a journal.
+    async fn append_row<T, F>(&self, doing: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, Failed> + Send + 'static,
+    {
+        #[cfg(feature = "kill-switch")]
+        kill_switch::before();
+        let result = self.write(doing, work).await?;
+        #[cfg(feature = "kill-switch")]
+        kill_switch::after();
+        Ok(result)
     }
 
     async fn write<T, F>(&self, doing: &'static str, work: F) -> Result<T, StoreError>

@@ -16,7 +16,7 @@ use crate::store::{Append, Fence, RunRow, RunStore, StoreError};
 impl RunStore for SqliteStore {
     async fn create_run(&self, fence: Fence, plan: &Plan, at: Timestamp) -> Result<RunId, StoreError> {
         let plan = plan.clone();
-        self.write("begin a run", move |transaction| {
+        self.append_row("begin a run", move |transaction| {
             lease::check(transaction, fence)?;
             if let Some(run) = open_run(transaction, &plan)? {
                 return Err(StoreError::Unfinished { run, deployment: plan.deployment }.into());
@@ -50,7 +50,7 @@ impl RunStore for SqliteStore {
     async fn append(&self, append: Append<'_>) -> Result<(), StoreError> {
         let Append { fence, run, record, phase, ledger } = append;
         let (record, ledger) = (record.clone(), ledger.clone());
-        self.write("append an event", move |transaction| {
+        self.append_row("append an event", move |transaction| {
             lease::check(transaction, fence)?;
             let head = head(transaction, run, record.seq)?;
             let row = events::Row::new(&record)?;
