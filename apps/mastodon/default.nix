@@ -35,8 +35,9 @@ let
   # The environment that the site's own processes have, for Rails on the command line.
   rails = {
     environment = removeAttrs config.systemd.services.mastodon-web.environment [
-      "SOCKET"
+      "PATH"
       "PORT"
+      "SOCKET"
     ];
     path = [
       mastodon.package

@@ -42,6 +42,8 @@ let
     service { ExecStart = start; }
     // {
       inherit wantedBy;
+      # ffmpeg and file.
+      path = [ pkgs.coreutils ];
       after = [ "mastodon-init-dirs.service" ] ++ common;
       requires = [ "mastodon-init-dirs.service" ] ++ common;
     };

@@ -65,10 +65,21 @@ let
   };
 
   units = options: option (types.attrsOf (types.submodule { inherit options; })) { };
+
+  # A service's `path` is put into its environment, as a definition like any other.
+  services = option (types.attrsOf (
+    types.submodule (
+      { config, ... }:
+      {
+        options = common // service;
+        config.environment.PATH = lib.mkIf (config.path != [ ]) (lib.makeBinPath config.path);
+      }
+    )
+  )) { };
 in
 {
   options.systemd = {
-    services = units (common // service);
+    inherit services;
     targets = units common;
     timers = units (common // { timerConfig = option directives { }; });
     sockets = units (
