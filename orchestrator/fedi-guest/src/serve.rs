@@ -106,12 +106,11 @@ impl Session<'_> {
     }
 
     fn refuse(&mut self, id: Option<u64>, error: &ProtocolError, hint: Option<&str>) -> io::Result<()> {
-        let error = ErrorReply {
-            kind: ErrorKind::Protocol,
-            message: error.to_string(),
-            causes: Vec::new(),
-            hint: hint.map(str::to_owned),
+        let kind = match error {
+            ProtocolError::Fields { .. } => ErrorKind::Invalid,
+            _ => ErrorKind::Protocol,
         };
+        let error = ErrorReply { kind, message: error.to_string(), causes: Vec::new(), hint: hint.map(str::to_owned) };
         self.send(&GuestLine::Response { id, result: Err(error) })
     }
 

@@ -103,11 +103,12 @@ fn bad_requests_are_answered_and_the_session_goes_on() {
             ErrorKind::Protocol,
             ErrorKind::Unsupported,
             ErrorKind::Invalid,
-            ErrorKind::Protocol,
+            ErrorKind::Invalid,
             ErrorKind::UnknownActivation,
             ErrorKind::Invalid,
         ]
     );
+    assert!(error(&said[4]).message.contains("is no valid application name"), "{}", error(&said[4]));
     assert!(answer(&said[7]).is_ok());
 }
 

@@ -82,16 +82,28 @@ pub enum ProtocolError {
         version: String,
     },
     /// The line is no message of this protocol. Says where, never what it held.
-    #[error("Not a protocol message ({what}, column {column})")]
+    #[error("Not a protocol message: {what}{}", place(*column))]
     Malformed {
         /// In words, without any of the line's content.
         what: &'static str,
         /// Byte in the line, from 1; 0 where unknown.
         column: usize,
     },
+    /// A request's fields do not fit. Never made of a request that carries secrets.
+    #[error("Request `{op}` does not fit: {what}")]
+    Fields {
+        /// The operation.
+        op: &'static str,
+        /// What is wrong, with the value that is.
+        what: String,
+    },
     /// The line is longer than [`MAX_LINE`].
     #[error("A line is longer than {MAX_LINE} bytes")]
     TooLong,
+}
+
+fn place(column: usize) -> String {
+    if column == 0 { String::new() } else { format!(" (column {column})") }
 }
 
 impl ProtocolError {
@@ -170,7 +182,13 @@ impl ClientLine {
         }
         match serde_json::from_slice::<Op>(line) {
             Ok(op) => Ok(Self::Request(Request { id, op })),
-            Err(error) => Err(BadRequest { id: Some(id), ..bad(&error) }),
+            Err(error) => {
+                let error = match Op::NAMES.iter().find(|known| **known == name) {
+                    Some(op) if !Op::carries_secrets(op) => ProtocolError::Fields { op, what: error.to_string() },
+                    _ => ProtocolError::from_json(&error),
+                };
+                Err(BadRequest { id: Some(id), unknown_op: None, error })
+            }
         }
     }
 }

@@ -32,6 +32,12 @@ macro_rules! operations {
             /// Every operation that this build knows, as it stands in `op`.
             pub const NAMES: &'static [&'static str] = &[$($name),*];
 
+            /// Whether requests of this name hold secrets, so that nothing of them may be
+            /// quoted.
+            pub(crate) fn carries_secrets(name: &str) -> bool {
+                name == "secrets_deliver"
+            }
+
             /// The operation's name, as it stands in `op`.
             pub fn name(&self) -> &'static str {
                 match self {
