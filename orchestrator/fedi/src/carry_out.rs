@@ -10,15 +10,16 @@ use fedi_model::run::RunId;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::context::Workshop;
+use crate::context::{Workshop, ways_on};
 use crate::error::{CommandError, Exit};
 use crate::ui::{Progress, Ui};
 
-/// How a run ended, for people and programs.
-#[derive(Debug, Serialize)]
+/// How a run ended, for programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Ending {
     /// Which run, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) run: Option<RunId>,
     /// `completed`, `no-changes`, `unwound`, `paused`, `unhealthy`, `abandoned`.
     pub(crate) outcome: &'static str,
@@ -35,7 +36,7 @@ pub(crate) enum Work {
 }
 
 /// Does it, with progress; the first Ctrl-C stops at the next safe point.
-pub(crate) async fn carry_out(workshop: &Workshop, ui: Ui, work: Work) -> Result<Outcome, CommandError> {
+pub(crate) async fn carry_out(workshop: &Workshop, ui: Ui, work: Work) -> Result<Outcome, EngineError> {
     let progress = Arc::new(Progress::new(ui));
     let watcher = Arc::clone(&progress);
     let observer = Arc::new(move |line: &EventLine| watcher.line(line));
@@ -48,7 +49,7 @@ pub(crate) async fn carry_out(workshop: &Workshop, ui: Ui, work: Work) -> Result
     };
     listener.abort();
     progress.end();
-    outcome.map_err(CommandError::from)
+    outcome
 }
 
 /// The first signal asks, the second ends the process: the journal knows where it was.
@@ -72,38 +73,57 @@ async fn listen(interrupt: Interrupt, ui: Ui) {
     }
 }
 
-/// Turns an outcome into the end of a command.
-pub(crate) fn conclude(ui: Ui, outcome: &Outcome, done: &str) -> Result<Exit, CommandError> {
-    let report = Ending { run: outcome.run(), outcome: word(outcome) };
-    match outcome {
+/// Completes at the first Ctrl-C or request to end. For the time before a run is begun:
+/// after that, [`carry_out`] listens itself.
+pub(crate) async fn interrupted() {
+    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = int.recv() => {}
+        _ = term.recv() => {}
+    }
+}
+
+/// Turns an outcome into the end of a command; `report` and `done` tell of a good one.
+pub(crate) fn conclude<R: Serialize>(ui: Ui, outcome: &Outcome, report: &R, done: &str) -> Result<Exit, CommandError> {
+    let ending = Ending { run: outcome.run(), outcome: word(outcome) };
+    let mut error = match outcome {
         Outcome::NothingToDo | Outcome::Completed { .. } | Outcome::Abandoned { .. } => {
-            ui.report(&report, done)?;
-            Ok(Exit::Done)
+            ui.report(&With { ending, report }, done)?;
+            return Ok(Exit::Done);
         }
         Outcome::Unwound { run, failure: None } => {
-            ui.report(&report, &format!("Run {run} is taken back\n"))?;
-            Ok(Exit::Done)
+            ui.report(&ending, &format!("Run {run} is taken back\n"))?;
+            return Ok(Exit::Done);
         }
         Outcome::Unwound { run, failure: Some(failure) } => {
-            let mut error = CommandError::from(failure.clone()).exit(Exit::Failed);
-            // What a failed step left is what the way back has removed.
-            error.left = None;
-            error.causes.push(format!("Run {run} is taken back: everything is as it was before"));
-            Err(error)
+            // What the failed step left is what the way back has removed.
+            let left = format!("nothing; run {run} is taken back and all is as it was before");
+            CommandError::from(failure.clone()).exit(Exit::Failed).left(left)
         }
-        Outcome::Unhealthy { failure, .. } => Err(CommandError::from(failure.clone()).exit(Exit::Unhealthy)),
+        Outcome::Unhealthy { failure, .. } => CommandError::from(failure.clone()).exit(Exit::Unhealthy),
         Outcome::Paused { run, reason, failure, pivoted, .. } => {
-            let mut error = match failure {
+            let error = match failure {
                 Some(failure) => CommandError::from(failure.clone()),
                 None => CommandError::failed(format!("Run {run} stopped: {reason}")),
             };
-            error.exit = Exit::Resumable;
-            let back = if *pivoted { "" } else { ", or take it back with `fedi run undo`" };
-            let resume = format!("Go on with `fedi run resume {run}`{back}");
-            error.hint = Some(error.hint.map_or(resume.clone(), |hint| format!("{hint}; then: {resume}")));
-            Err(error)
+            let go_on = ways_on(*run, *pivoted);
+            let hint = error.hint.as_ref().map_or(go_on.clone(), |hint| format!("{hint}\n{go_on}"));
+            error.exit(Exit::Resumable).hint(hint)
         }
-    }
+    };
+    error.ending = Some(ending);
+    Err(error)
+}
+
+/// An ending with what a command has to add.
+#[derive(Serialize)]
+struct With<'a, R> {
+    #[serde(flatten)]
+    ending: Ending,
+    #[serde(flatten)]
+    report: &'a R,
 }
 
 fn word(outcome: &Outcome) -> &'static str {

@@ -7,6 +7,17 @@ use clap::{Args, Parser, Subcommand};
 use crate::commands;
 use crate::ui::Color;
 
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed; what had been done is taken back, or nothing had been done
+  2    wrong usage or configuration, or a condition that does not hold; nothing was done
+  3    `fedi plan --check` found changes
+  4    stopped part-way; `fedi run resume` goes on
+  5    another fedi is at work
+  6    applied, but not healthy
+  130  interrupted before anything was done";
+
 /// Your fediverse servers, from a bare hypervisor to a healthy site, and free to move.
 ///
 /// fedi reads an inventory: a folder with `fedi.toml` and `hosts/`. Every change is
@@ -14,6 +25,7 @@ use crate::ui::Color;
 /// up again with `fedi run resume`.
 #[derive(Debug, Parser)]
 #[command(name = "fedi", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_long_help = EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -23,9 +35,10 @@ pub(crate) struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// The inventory's folder; without it, the nearest one upwards that has a fedi.toml
-    #[arg(short = 'C', long, global = true, value_name = "FOLDER", env = "FEDI_INVENTORY")]
+    /// The inventory's folder, or one in it; without it, the current one
+    #[arg(short = 'C', long, global = true, value_name = "FOLDER", env = "FEDI_INVENTORY", hide_env_values = true)]
     pub(crate) inventory: Option<PathBuf>,
     /// Print JSON for programs, one object a line
     #[arg(long, global = true)]

@@ -19,9 +19,10 @@ use fedi_engine::drivers::{
 use fedi_engine::store::{SqliteStore, Store};
 use fedi_engine::{AddressTable, Engine, Observer, SystemClock};
 use fedi_inventory::{Environment, Folder};
-use fedi_model::inventory::{DnsDriver, HostFile, HypervisorDriver, SecretDriver, SystemDriver};
-use fedi_model::name::HostName;
+use fedi_model::inventory::{Deployment, DnsDriver, HostFile, HypervisorDriver, SecretDriver, SystemDriver};
+use fedi_model::name::{DeploymentName, HostName};
 use fedi_model::resource::{Resource, ResourceId};
+use fedi_model::run::RunId;
 use fedi_workflow::Desk;
 
 use crate::cli::Global;
@@ -40,18 +41,42 @@ pub(crate) struct Workshop {
     pub(crate) site: Arc<Site>,
     pub(crate) secrets: Arc<dyn SecretStore>,
     pub(crate) desk: Desk,
+    /// Hosts that cannot be used, and why.
+    pub(crate) unusable: BTreeMap<HostName, CommandError>,
 }
 
 impl Context {
     /// Reads the inventory.
     pub(crate) fn open(global: &Global, ui: Ui) -> Result<Self, CommandError> {
         let start = match &global.inventory {
-            Some(folder) => folder.clone(),
+            Some(folder) => std::path::absolute(folder)?,
             None => std::env::current_dir()?,
         };
-        let root = if global.inventory.is_some() { start } else { Folder::find(&start)? };
-        let folder = Folder::load(&root, Environment::of_process())?;
+        let folder = Folder::load(&Folder::find(&start)?, Environment::of_process())?;
         Ok(Self { ui, folder: Arc::new(folder) })
+    }
+
+    /// The deployment of that name, or what could have been meant.
+    pub(crate) fn deployment(&self, name: &str) -> Result<&Deployment, CommandError> {
+        let known = self.folder.inventory().deployments.keys().map(DeploymentName::as_str);
+        let hint = || fedi_inventory::suggestion(name, known).unwrap_or_else(|| "`fedi status` lists them".to_owned());
+        self.folder.deployment(name).map_err(|unknown| CommandError::refused(unknown.to_string()).hint(hint()))
+    }
+
+    /// The deployments of these names; all of them if there is none.
+    pub(crate) fn deployments(&self, names: &[String]) -> Result<Vec<&Deployment>, CommandError> {
+        if names.is_empty() {
+            return Ok(self.folder.inventory().deployments.values().collect());
+        }
+        names.iter().map(|name| self.deployment(name)).collect()
+    }
+
+    /// The hosts of that name; all of them without one.
+    pub(crate) fn hosts(&self, name: Option<&str>) -> Result<Vec<(&HostName, &HostFile)>, CommandError> {
+        match name {
+            Some(name) => Ok(vec![self.folder.host(name)?]),
+            None => Ok(self.folder.inventory().hosts.iter().collect()),
+        }
     }
 
     /// Opens the journal.
@@ -106,40 +131,71 @@ impl Context {
         }
     }
 
-    fn systems(&self, host: &HostFile, ssh: &SshAccess) -> Result<Arc<dyn SystemSource>, CommandError> {
+    /// Where the systems of one host come from.
+    pub(crate) fn systems(&self, host: &HostFile) -> Result<Arc<dyn SystemSource>, CommandError> {
+        let ssh = SshAccess::new(self.folder.ssh_key()?);
         match host.system.driver {
-            SystemDriver::Nix => Ok(Arc::new(NixSystems::new(self.folder.root().to_owned(), ssh.clone()))),
+            SystemDriver::Nix => Ok(Arc::new(NixSystems::new(self.folder.root().to_owned(), ssh))),
             SystemDriver::Prebuilt => {
                 let Some(folder) = self.folder.system_folder(host)? else {
                     return Err(CommandError::refused("`system.driver = \"prebuilt\"` needs `system.folder`"));
                 };
                 let cache = self.folder.state_dir()?.join("systems");
                 let email = self.folder.fedi().operator.email.clone();
-                Ok(Arc::new(PrebuiltSystems::new(folder, cache, email, ssh.clone())))
+                Ok(Arc::new(PrebuiltSystems::new(folder, cache, email, ssh)))
             }
         }
     }
 
-    /// Opens the journal and makes the drivers of the given hosts. A host that cannot be
-    /// used (no credential, no CA file) fails only what needs it.
-    pub(crate) fn workshop(&self, hosts: &[&HostName]) -> Result<Workshop, CommandError> {
+    /// Version of the Nix that builds systems.
+    pub(crate) async fn nix_version(&self) -> Result<String, CommandError> {
+        let ssh = SshAccess::new(self.folder.ssh_key()?);
+        Ok(NixSystems::new(self.folder.root().to_owned(), ssh).version().await?)
+    }
+
+    fn drivers(&self, name: &HostName, host: &HostFile, store: &Arc<dyn Store>) -> Result<HostDrivers, CommandError> {
+        Ok(HostDrivers {
+            hypervisor: self.hypervisor(name, host, store)?,
+            dns: self.dns(name, host)?,
+            systems: self.systems(host)?,
+            host_key_pin: host.host_key_pin,
+        })
+    }
+
+    /// Opens the journal and makes the drivers of one host.
+    pub(crate) fn workshop(&self, host: &HostName) -> Result<Workshop, CommandError> {
+        let mut workshop = self.workshop_of([host])?;
+        match workshop.unusable.remove(host) {
+            Some(error) => Err(error),
+            None => Ok(workshop),
+        }
+    }
+
+    /// Opens the journal and makes the drivers of several hosts. One that cannot be used
+    /// (no credential, no CA file) does not keep the others from being used.
+    pub(crate) fn workshop_of<'a>(
+        &self,
+        hosts: impl IntoIterator<Item = &'a HostName>,
+    ) -> Result<Workshop, CommandError> {
         let store = self.store()?;
         let secrets = self.secrets()?;
         let ssh = SshAccess::new(self.folder.ssh_key()?);
         let ledger: Arc<dyn Ledger> = Arc::new(StoreLedger(Arc::clone(&store)));
         let addresses: Arc<dyn AddressBook> = Arc::new(AddressTable::new(Arc::clone(&store), Arc::new(SystemClock)));
         let (mut drivers, mut systems, mut zones) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut unusable = BTreeMap::new();
         for name in hosts {
             let (name, host) = self.folder.host(name.as_str())?;
-            let made = HostDrivers {
-                hypervisor: self.hypervisor(name, host, &store)?,
-                dns: self.dns(name, host)?,
-                systems: self.systems(host, &ssh)?,
-                host_key_pin: host.host_key_pin,
-            };
-            systems.insert(name.clone(), Arc::clone(&made.systems));
-            zones.insert(name.clone(), Arc::clone(&made.dns));
-            drivers.insert(name.clone(), made);
+            match self.drivers(name, host, &store) {
+                Ok(made) => {
+                    systems.insert(name.clone(), Arc::clone(&made.systems));
+                    zones.insert(name.clone(), Arc::clone(&made.dns));
+                    drivers.insert(name.clone(), made);
+                }
+                Err(error) => {
+                    unusable.insert(name.clone(), error);
+                }
+            }
         }
         let outside = Arc::new(HttpsProbe::new(zones));
         let site =
@@ -151,15 +207,36 @@ impl Context {
             addresses,
             systems,
         };
-        Ok(Workshop { store, site, secrets, desk })
+        Ok(Workshop { store, site, secrets, desk, unusable })
     }
 }
 
 impl Workshop {
+    /// Refuses a deployment whose host cannot be used.
+    pub(crate) fn usable(&self, host: &HostName) -> Result<(), CommandError> {
+        self.unusable.get(host).cloned().map_or(Ok(()), Err)
+    }
+
+    /// Refuses to plan where a run is not finished.
+    pub(crate) async fn no_open_run(&self, name: &DeploymentName) -> Result<(), CommandError> {
+        let Some(run) = self.desk.open_run(name).await?.map(|run| run.id) else { return Ok(()) };
+        let pivoted = fedi_engine::load(self.store.as_ref(), run).await?.pivoted;
+        Err(CommandError::refused(format!("Run {run} of `{name}` is not finished")).hint(ways_on(run, pivoted)))
+    }
+
     /// An engine on this journal and world.
     pub(crate) fn engine(&self, observer: Arc<dyn Observer>) -> Engine {
         let world = Arc::clone(&self.site) as Arc<dyn fedi_engine::World>;
         Engine::new(Arc::clone(&self.store), world, Arc::new(SystemClock), observer)
+    }
+}
+
+/// What can be done about a run that is not over.
+pub(crate) fn ways_on(run: RunId, pivoted: bool) -> String {
+    if pivoted {
+        format!("Go on with `fedi run resume {run}`, or leave things as they are with `fedi run abandon {run}`")
+    } else {
+        format!("Go on with `fedi run resume {run}`, or take it back with `fedi run undo {run}`")
     }
 }
 

@@ -7,6 +7,8 @@ use fedi_engine::drivers::{DriverError, DriverErrorKind};
 use fedi_model::run::Failure;
 use serde::Serialize;
 
+use crate::carry_out::Ending;
+
 /// How a command ended; the number is the process' exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -25,6 +27,8 @@ pub(crate) enum Exit {
     Locked = 5,
     /// Applied, but not healthy.
     Unhealthy = 6,
+    /// Interrupted before anything was begun; the code is the shells' own for Ctrl-C.
+    Interrupted = 130,
 }
 
 /// Why a command did not do what it was asked.
@@ -40,14 +44,17 @@ pub(crate) struct CommandError {
     /// What is left behind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) left: Option<String>,
-    /// The next thing to try.
+    /// The next thing to try; one of several a line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hint: Option<String>,
+    /// How the run ended, where there was one.
+    #[serde(skip)]
+    pub(crate) ending: Option<Ending>,
 }
 
 impl CommandError {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), causes: Vec::new(), left: None, hint: None }
+        Self { exit, message: message.into(), causes: Vec::new(), left: None, hint: None, ending: None }
     }
 
     /// A precondition or a configuration that refuses.
@@ -82,6 +89,13 @@ impl CommandError {
         self
     }
 
+    /// Says what is left behind.
+    #[must_use]
+    pub(crate) fn left(mut self, text: impl Into<String>) -> Self {
+        self.left = Some(text.into());
+        self
+    }
+
     #[must_use]
     pub(crate) fn exit(mut self, exit: Exit) -> Self {
         self.exit = exit;
@@ -98,7 +112,7 @@ impl CommandError {
             let _ = writeln!(text, "\nleft behind: {left}");
         }
         if let Some(hint) = &self.hint {
-            let _ = writeln!(text, "\nhint: {hint}");
+            let _ = writeln!(text, "\nhint: {}", hint.replace('\n', "\n      "));
         }
         text
     }
@@ -115,18 +129,17 @@ impl From<DriverError> for CommandError {
             | DriverErrorKind::Drift
             | DriverErrorKind::Failed => Exit::Failed,
         };
-        Self { exit, message: error.message, causes: error.causes, left: error.left, hint: error.hint }
+        Self { causes: error.causes, left: error.left, hint: error.hint, ..Self::new(exit, error.message) }
     }
 }
 
 impl From<Failure> for CommandError {
     fn from(failure: Failure) -> Self {
         Self {
-            exit: Exit::Failed,
-            message: failure.message,
             causes: failure.causes,
             left: failure.left,
             hint: failure.hint,
+            ..Self::new(Exit::Failed, failure.message)
         }
     }
 }

@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod context;
 mod error;
+mod examine;
 mod refuse;
 mod ui;
 
@@ -17,7 +18,10 @@ use crate::error::{CommandError, Exit};
 use crate::ui::Ui;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     let ui = Ui::new(cli.global.json, cli.global.quiet, cli.global.color);
     // What fedi writes is its user's own business.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -29,34 +33,52 @@ fn main() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
+/// Prints help, the version, or what is wrong with the arguments.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let ui = Ui::new(true, false, ui::Color::Never);
+        let _ = ui.json_line(&serde_json::json!({ "error": CommandError::refused(message) }));
+    }
+    // A closed stdout is no failure of help.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Refused as u8))
+}
+
 fn run(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
-    let global = &cli.global;
     match &cli.command {
-        Command::Completions(args) => return commands::completions::run(args),
+        Command::Completions(args) => return commands::completions::run(args, ui),
         Command::Man(args) => return commands::man::run(args, ui),
-        Command::Schema(args) => return commands::schema::run(args),
-        Command::Init(args) => return commands::init::run(args, global, ui),
+        Command::Schema(args) => return commands::schema::run(args, ui),
+        Command::Init(args) => return commands::init::run(args, &cli.global, ui),
         Command::Sandbox(command) => return commands::sandbox::run(command, ui),
         _ => {}
     }
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        match &cli.command {
-            Command::Host(command) => commands::host::run(command, global, ui).await,
-            Command::Doctor(args) => commands::doctor::run(args, global, ui).await,
-            Command::Plan(args) => commands::plan::run(args, global, ui).await,
-            Command::Deploy(args) => commands::deploy::run(args, global, ui).await,
-            Command::Status(args) => commands::status::run(args, global, ui).await,
-            Command::Destroy(args) => commands::destroy::run(args, global, ui).await,
-            Command::Run(command) => commands::run::run(command, global, ui).await,
-            Command::Secret(command) => commands::secret::run(command, global, ui).await,
-            Command::Image(command) => commands::image::run(command, global, ui).await,
-            Command::Completions(_) | Command::Man(_) | Command::Schema(_) | Command::Init(_) | Command::Sandbox(_) => {
-                Ok(Exit::Done)
-            }
+    let ended = runtime.block_on(run_with_runtime(cli, ui));
+    // A question that nobody answered must not hold the process.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn run_with_runtime(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Host(command) => commands::host::run(command, global, ui).await,
+        Command::Doctor(args) => commands::doctor::run(args, global, ui).await,
+        Command::Plan(args) => commands::plan::run(args, global, ui).await,
+        Command::Deploy(args) => commands::deploy::run(args, global, ui).await,
+        Command::Status(args) => commands::status::run(args, global, ui).await,
+        Command::Destroy(args) => commands::destroy::run(args, global, ui).await,
+        Command::Run(command) => commands::run::run(command, global, ui).await,
+        Command::Secret(command) => commands::secret::run(command, global, ui).await,
+        Command::Image(command) => commands::image::run(command, global, ui).await,
+        Command::Completions(_) | Command::Man(_) | Command::Schema(_) | Command::Init(_) | Command::Sandbox(_) => {
+            Ok(Exit::Done)
         }
-    })
+    }
 }
 
 /// Logs to stderr, at `-v` what fedi does, at `-vv` every request.

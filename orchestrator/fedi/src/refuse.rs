@@ -71,7 +71,7 @@ impl From<PlanError> for CommandError {
         let mut made = CommandError::refused(error.to_string());
         made.causes = error.refusals.iter().map(ToString::to_string).collect();
         let hints: Vec<String> = error.refusals.iter().filter_map(fedi_plan::Refusal::hint).collect();
-        made.hint = (!hints.is_empty()).then(|| hints.join("\n      "));
+        made.hint = (!hints.is_empty()).then(|| hints.join("\n"));
         made
     }
 }

@@ -3,16 +3,18 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use fedi_engine::Outcome;
 use fedi_engine::drivers::SecretKey;
+use fedi_engine::{EngineError, Outcome};
 use fedi_model::inventory::Deployment;
+use fedi_model::manifest::Admin;
 use fedi_model::name::{AppName, DeploymentName, Domain};
 use fedi_model::plan::{Action, Plan, Task};
+use fedi_model::resource::Family;
 use fedi_plan::render;
 use fedi_workflow::Prepared;
 use serde::Serialize;
 
-use crate::carry_out::{Work, carry_out, conclude};
+use crate::carry_out::{Work, carry_out, conclude, interrupted};
 use crate::cli::Global;
 use crate::context::{Context, Workshop};
 use crate::error::{CommandError, Exit};
@@ -43,63 +45,99 @@ pub(crate) struct Deploy {
 pub(crate) async fn run(args: &Deploy, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
     let context = Context::open(global, ui)?;
     let (context, written) = with_file(args, context, global)?;
-    let outcome = deploy(args, &context).await;
-    if let Some(file) = written.filter(|_| matches!(outcome, Ok(Ended::Declined) | Err(_)) && !is_begun(&outcome)) {
-        // Nothing was begun: the file that this command wrote goes with it.
-        std::fs::remove_file(&file)?;
-    }
-    match outcome? {
-        Ended::Declined => {
-            ui.say("Nothing was changed");
-            Ok(Exit::Done)
+    match deploy(args, &context).await {
+        Ended::Begun(end) => end,
+        Ended::NotBegun(end) => {
+            if let Some(file) = written {
+                // Nothing was begun: the file that this command wrote goes with it.
+                std::fs::remove_file(&file)?;
+            }
+            match end {
+                Ok(Exit::Interrupted) => ui.say("\nNothing was changed"),
+                Ok(_) => ui.say("Nothing was changed"),
+                Err(_) => {}
+            }
+            end
         }
-        Ended::With(exit) => Ok(exit),
     }
 }
 
+/// How far a deploy came before it ended.
 enum Ended {
-    Declined,
-    With(Exit),
+    /// It was refused, declined or interrupted before anything was done.
+    NotBegun(Result<Exit, CommandError>),
+    /// A run was begun, or there was nothing to do.
+    Begun(Result<Exit, CommandError>),
 }
 
-/// Whether a run was begun: its end is then the run's, and its file stays.
-fn is_begun(outcome: &Result<Ended, CommandError>) -> bool {
-    matches!(outcome, Err(error) if matches!(error.exit, Exit::Failed | Exit::Resumable | Exit::Unhealthy))
-}
-
-async fn deploy(args: &Deploy, context: &Context) -> Result<Ended, CommandError> {
-    let ui = context.ui;
-    let deployment = context.folder.deployment(&args.deployment)?;
-    let workshop = context.workshop(&[&deployment.host])?;
-    if let Some(run) = workshop.desk.open_run(&deployment.name).await? {
-        return Err(CommandError::refused(format!("Run {} of `{}` is not finished", run.id, deployment.name))
-            .hint(format!("Go on with `fedi run resume {0}`, or take it back with `fedi run undo {0}`", run.id)));
+async fn deploy(args: &Deploy, context: &Context) -> Ended {
+    let (workshop, deployment) = match open(args, context) {
+        Ok(opened) => opened,
+        Err(error) => return Ended::NotBegun(Err(error)),
+    };
+    let agreed = tokio::select! {
+        agreed = agree(args, context.ui, &workshop, deployment) => agreed,
+        () = interrupted() => {
+            let released = release_unmade(&workshop, deployment).await;
+            return Ended::NotBegun(released.map(|()| Exit::Interrupted));
+        }
+    };
+    let prepared = match agreed {
+        Ok(Agreed::GoOn(prepared)) => prepared,
+        Ok(Agreed::No) => return Ended::NotBegun(Ok(Exit::Done)),
+        Ok(Agreed::NothingToDo) => return Ended::Begun(Ok(Exit::Done)),
+        Err(error) => return Ended::NotBegun(Err(error)),
+    };
+    match carry_out(&workshop, context.ui, Work::Start(prepared.plan.clone())).await {
+        Ok(outcome) => Ended::Begun(conclude_deploy(context.ui, &workshop, deployment, &prepared, &outcome).await),
+        Err(error @ EngineError::Cut { .. }) => Ended::Begun(Err(error.into())),
+        Err(error) => {
+            let given_up = workshop.desk.give_up(&prepared).await;
+            Ended::NotBegun(given_up.map_err(CommandError::from).and(Err(error.into())))
+        }
     }
+}
+
+fn open<'a>(args: &Deploy, context: &'a Context) -> Result<(Workshop, &'a Deployment), CommandError> {
+    let deployment = context.folder.deployment(&args.deployment)?;
+    Ok((context.workshop(&deployment.host)?, deployment))
+}
+
+/// What the operator says to a plan.
+enum Agreed {
+    GoOn(Box<Prepared>),
+    No,
+    NothingToDo,
+}
+
+async fn agree(args: &Deploy, ui: Ui, workshop: &Workshop, deployment: &Deployment) -> Result<Agreed, CommandError> {
+    workshop.no_open_run(&deployment.name).await?;
     let prepared = workshop.desk.deploy(deployment).await?;
     if prepared.plan.is_empty() {
         ui.report(&PlanReport { plan: &prepared.plan, outcome: "no-changes" }, &render::plan(&prepared.plan))?;
-        return Ok(Ended::With(Exit::Done));
+        return Ok(Agreed::NothingToDo);
     }
     show(ui, &prepared.plan)?;
-    if !args.yes {
-        match ui.confirm("Carry it out?", "--yes") {
-            Ok(true) => {}
-            Ok(false) => {
-                workshop.desk.give_up(&prepared).await?;
-                return Ok(Ended::Declined);
-            }
-            Err(error) => {
-                workshop.desk.give_up(&prepared).await?;
-                return Err(error);
-            }
+    let answer = if args.yes { Ok(true) } else { ui.confirm("Carry it out?", "--yes").await };
+    if let Ok(true) = answer {
+        return Ok(Agreed::GoOn(Box::new(prepared)));
+    }
+    workshop.desk.give_up(&prepared).await?;
+    answer.map(|_| Agreed::No)
+}
+
+/// Lets go of the addresses of a deployment that was never made.
+async fn release_unmade(workshop: &Workshop, deployment: &Deployment) -> Result<(), CommandError> {
+    let desk = &workshop.desk;
+    if !desk.ledger(&deployment.name).await?.is_empty() {
+        return Ok(());
+    }
+    for family in [Family::Ipv4, Family::Ipv6] {
+        if let Some(address) = desk.addresses.find(&deployment.name, &deployment.host, family).await? {
+            desk.addresses.release(&address).await?;
         }
     }
-    let outcome = carry_out(&workshop, ui, Work::Start(prepared.plan.clone())).await?;
-    if matches!(outcome, Outcome::Unwound { .. }) {
-        workshop.desk.forget(&deployment.name).await?;
-    }
-    let done = finished(&workshop, deployment, &prepared, &outcome).await?;
-    conclude(ui, &outcome, &done).map(Ended::With)
+    Ok(())
 }
 
 /// Shows a plan before it is carried out. In JSON it is an object of its own, before
@@ -112,48 +150,81 @@ pub(crate) fn show(ui: Ui, plan: &Plan) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// A plan, and what becomes of it: `planned` or `no-changes`.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct PlanReport<'a> {
-    plan: &'a Plan,
-    outcome: &'static str,
+pub(crate) struct PlanReport<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) outcome: &'static str,
 }
 
-/// The last words of a deploy: where it is, and the first login once.
-async fn finished(
+/// A deployment that is up, for programs.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Deployed {
+    url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_login: Option<FirstLogin>,
+}
+
+/// Where the first administrator logs in. Programs ask `fedi secret show` for the
+/// password.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct FirstLogin {
+    at: String,
+    login: String,
+    secret: String,
+}
+
+async fn conclude_deploy(
+    ui: Ui,
     workshop: &Workshop,
     deployment: &Deployment,
     prepared: &Prepared,
     outcome: &Outcome,
-) -> Result<String, CommandError> {
-    let mut text = format!("`{}` is deployed: https://{}\n", deployment.name, deployment.domain());
-    let made_admin = prepared
-        .plan
-        .steps()
-        .any(|step| matches!(&step.action, Action::Run { task } if matches!(**task, Task::CreateAdmin { .. })));
-    if let (Outcome::Completed { .. }, true, Some(admin)) = (outcome, made_admin, &prepared.app.admin) {
-        text.push_str(&first_login(workshop, deployment, admin).await?);
+) -> Result<Exit, CommandError> {
+    if matches!(outcome, Outcome::Unwound { .. }) {
+        workshop.desk.forget(&deployment.name).await?;
     }
-    Ok(text)
+    let admin = admin_made(&prepared.plan).filter(|_| matches!(outcome, Outcome::Completed { .. }));
+    let (report, text) = deployed(workshop, deployment, admin).await?;
+    conclude(ui, outcome, &report, &text)
 }
 
-pub(crate) async fn first_login(
+/// The administrator whose account a plan makes.
+pub(crate) fn admin_made(plan: &Plan) -> Option<&Admin> {
+    plan.steps().find_map(|step| match &step.action {
+        Action::Run { task } => match &**task {
+            Task::CreateAdmin { admin, .. } => Some(admin),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+/// The last words of a deploy: where it is, and the first login once.
+pub(crate) async fn deployed(
     workshop: &Workshop,
     deployment: &Deployment,
-    admin: &fedi_model::manifest::Admin,
-) -> Result<String, CommandError> {
-    let key =
-        SecretKey { deployment: deployment.name.clone(), app: deployment.app().clone(), name: admin.password.clone() };
-    let mut text = String::new();
+    admin: Option<&Admin>,
+) -> Result<(Deployed, String), CommandError> {
+    let (name, url) = (&deployment.name, format!("https://{}", deployment.domain()));
+    let mut text = format!("`{name}` is deployed: {url}\n");
+    let Some(admin) = admin else { return Ok((Deployed { url, first_login: None }, text)) };
+    let key = SecretKey { deployment: name.clone(), app: deployment.app().clone(), name: admin.password.clone() };
     if let Some((password, _)) = workshop.secrets.get(&key).await? {
         let password = String::from_utf8_lossy(password.expose());
         let _ = write!(
             text,
-            "\nFirst login (shown once; later: `fedi secret show {} {}`)\n  at        {}\n  login     {}\n  password  {}\n",
-            deployment.name, admin.password, admin.url, admin.login, password
+            "\nFirst login (shown once; later: `fedi secret show {name} {}`)\n  at        {}\n  login     {}\n  \
+             password  {}\n",
+            admin.password, admin.url, admin.login, password
         );
     }
-    Ok(text)
+    let first_login =
+        FirstLogin { at: admin.url.clone(), login: admin.login.clone(), secret: admin.password.to_string() };
+    Ok((Deployed { url, first_login: Some(first_login) }, text))
 }
 
 /// The inventory with a file for the deployment: the one that is there, or a new one.
@@ -166,11 +237,10 @@ fn with_file(
         agrees(args, deployment)?;
         return Ok((context, None));
     }
-    let unknown = || match context.folder.deployment(&args.deployment) {
-        Err(unknown) => CommandError::from(unknown),
-        Ok(_) => CommandError::refused("The deployment exists"),
+    let (host, domain) = match (&args.host, &args.domain) {
+        (Some(host), Some(domain)) => (host, domain),
+        _ => return Err(incomplete(args, &context)),
     };
-    let (Some(host), Some(domain)) = (&args.host, &args.domain) else { return Err(unknown()) };
     let (host, _) = context.folder.host(host)?;
     let name = DeploymentName::new(&*args.deployment).map_err(|error| CommandError::refused(error.to_string()))?;
     let domain = Domain::new(&**domain).map_err(|error| CommandError::refused(error.to_string()))?;
@@ -187,6 +257,18 @@ fn with_file(
     }
 }
 
+/// A deployment that has no file, and not enough to write one.
+fn incomplete(args: &Deploy, context: &Context) -> CommandError {
+    let name = &args.deployment;
+    let known = context.folder.inventory().deployments.keys().map(DeploymentName::as_str);
+    let meant = fedi_inventory::suggest(name, known).map(|near| format!("Did you mean `{near}`?"));
+    let host = args.host.as_deref().unwrap_or("<host>");
+    let domain = args.domain.as_deref().unwrap_or("<domain>");
+    let make = format!("A new one is made by `fedi deploy --host {host} {name} --domain {domain}`");
+    CommandError::refused(format!("No deployment is called `{name}`"))
+        .hint(meant.into_iter().chain([make]).collect::<Vec<_>>().join("\n"))
+}
+
 /// Refuses flags that say something else than the file.
 fn agrees(args: &Deploy, deployment: &Deployment) -> Result<(), CommandError> {
     let file = format!("hosts/{}/deployments/{}.toml", deployment.host, deployment.name);
@@ -195,7 +277,7 @@ fn agrees(args: &Deploy, deployment: &Deployment) -> Result<(), CommandError> {
     };
     if let Some(host) = args.host.as_deref().filter(|host| *host != deployment.host.as_str()) {
         return Err(differs("host", deployment.host.as_str(), host)
-            .hint("Deploy another one under another name; a deployment is not moved by deploying it"));
+            .hint("A deployment is not moved by deploying it; a second one needs a name of its own"));
     }
     if let Some(domain) = args.domain.as_deref().filter(|domain| *domain != deployment.domain().as_str()) {
         return Err(

@@ -2,12 +2,13 @@
 
 use clap::Args;
 use fedi_engine::Outcome;
-use fedi_model::name::DeploymentName;
+use fedi_model::name::{DeploymentName, HostName};
 use fedi_plan::render;
+use serde::Serialize;
 
-use crate::carry_out::{Work, carry_out, conclude};
+use crate::carry_out::{Work, carry_out, conclude, interrupted};
 use crate::cli::Global;
-use crate::commands::deploy::show;
+use crate::commands::deploy::{PlanReport, show};
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::ui::Ui;
@@ -30,51 +31,67 @@ pub(crate) struct Destroy {
 
 pub(crate) async fn run(args: &Destroy, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
     let context = Context::open(global, ui)?;
-    let name = DeploymentName::new(&*args.deployment).map_err(|error| CommandError::refused(error.to_string()))?;
-    let hosts: Vec<_> = context.folder.inventory().hosts.keys().collect();
-    let store = context.store()?;
-    let used = store.ledger(Some(&name)).await?.iter().find_map(|entry| entry.resource.host().cloned());
-    let host = match (used, context.folder.deployment(name.as_str())) {
-        (Some(host), _) => host,
-        (None, Ok(deployment)) => deployment.host.clone(),
-        (None, Err(unknown)) => return Err(unknown.into()),
-    };
-    if !hosts.contains(&&host) {
-        return Err(CommandError::refused(format!(
-            "`{name}` runs on host `{host}`, which the inventory does not have"
-        ))
-        .hint(format!("Put `hosts/{host}/host.toml` back")));
-    }
-    drop(store);
-    let workshop = context.workshop(&[&host])?;
-    if let Some(run) = workshop.desk.open_run(&name).await? {
-        return Err(CommandError::refused(format!("Run {} of `{name}` is not finished", run.id))
-            .hint(format!("Go on with `fedi run resume {0}`, or take it back with `fedi run undo {0}`", run.id)));
-    }
+    let (name, host) = find(args, &context).await?;
+    let workshop = context.workshop(&host)?;
+    workshop.no_open_run(&name).await?;
     let (plan, _) = workshop.desk.destroy(&name).await?;
     if plan.is_empty() {
-        ui.report(&plan, &render::plan(&plan))?;
+        ui.report(&PlanReport { plan: &plan, outcome: "no-changes" }, &render::plan(&plan))?;
         return Ok(Exit::Done);
     }
     show(ui, &plan)?;
-    confirm(args, ui, &name)?;
+    tokio::select! {
+        agreed = agree(args, ui, &name) => agreed?,
+        () = interrupted() => {
+            ui.say("\nNothing was changed");
+            return Ok(Exit::Interrupted);
+        }
+    }
     let outcome = carry_out(&workshop, ui, Work::Start(plan)).await?;
     if let Outcome::Completed { .. } = outcome {
         workshop.desk.forget(&name).await?;
     }
-    conclude(ui, &outcome, &format!("`{name}` is destroyed\n"))
+    conclude(ui, &outcome, &Destroyed { deployment: &name }, &format!("`{name}` is destroyed\n"))
+}
+
+#[derive(Serialize)]
+struct Destroyed<'a> {
+    deployment: &'a DeploymentName,
+}
+
+/// The deployment and the host that it runs on. It need not be in the inventory any
+/// more: the journal knows what was made.
+async fn find(args: &Destroy, context: &Context) -> Result<(DeploymentName, HostName), CommandError> {
+    let unknown = || context.deployment(&args.deployment).map(|deployment| deployment.host.clone());
+    let name = match DeploymentName::new(&*args.deployment) {
+        Ok(name) => name,
+        Err(error) => return Err(unknown().err().unwrap_or_else(|| CommandError::refused(error.to_string()))),
+    };
+    let made = context.store()?.ledger(Some(&name)).await?;
+    let host = match made.iter().find_map(|entry| entry.resource.host().cloned()) {
+        Some(host) => host,
+        None => unknown()?,
+    };
+    if context.folder.host(host.as_str()).is_ok() {
+        return Ok((name, host));
+    }
+    Err(CommandError::refused(format!("`{name}` runs on host `{host}`, which the inventory does not have"))
+        .hint(format!("Put `hosts/{host}/host.toml` back")))
 }
 
 /// Destroying data asks for the name, whatever `--yes` says.
-fn confirm(args: &Destroy, ui: Ui, name: &DeploymentName) -> Result<(), CommandError> {
+async fn agree(args: &Destroy, ui: Ui, name: &DeploymentName) -> Result<(), CommandError> {
     let flag = format!("--destroy-data={name}");
     let answer = match &args.destroy_data {
         Some(given) => given.clone(),
-        None => ui.ask(&format!("Its data will be gone. Type `{name}` to destroy it: "), &flag)?,
+        None => ui.ask(&format!("Its data will be gone. Type `{name}` to destroy it: "), &flag).await?,
     };
-    if answer.trim() == name.as_str() {
-        return Ok(());
+    match answer.trim() {
+        answer if answer == name.as_str() => Ok(()),
+        "" => Err(CommandError::refused("The name was not given; nothing was changed")),
+        answer => {
+            let message = format!("`{answer}` is not the name of the deployment; nothing was changed");
+            Err(CommandError::refused(message).hint(format!("Add `{flag}`")))
+        }
     }
-    Err(CommandError::refused(format!("`{}` is not the name of the deployment; nothing was changed", answer.trim()))
-        .hint(format!("Add `{flag}`")))
 }

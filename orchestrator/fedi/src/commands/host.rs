@@ -1,10 +1,11 @@
 //! `fedi host`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
-use fedi_inventory::NewHost;
+use fedi_inventory::{Environment, NewHost};
 use fedi_model::inventory::{AddressPool, Credential, Tls};
 use fedi_model::name::{Domain, HostName};
 use serde::Serialize;
@@ -12,10 +13,11 @@ use serde::Serialize;
 use crate::cli::Global;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
-use crate::ui::{Table, Ui};
+use crate::ui::{Table, Ui, count};
 
 /// Add, list and check the hosts that deployments run on
 #[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
 pub(crate) enum Host {
     /// Describe a new host: writes hosts/<name>/host.toml
     Add(Box<Add>),
@@ -27,21 +29,22 @@ pub(crate) enum Host {
 
 /// Options of `host add`.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLE)]
 pub(crate) struct Add {
-    /// Its name
+    /// Its name here: lower-case letters, digits and `-`
     name: HostName,
-    /// URL of the Proxmox API: `https://pve.example.org:8006`
-    #[arg(long)]
+    /// The Proxmox API: `https://pve.example.org:8006`
+    #[arg(long, value_name = "URL")]
     endpoint: String,
     /// SHA-256 fingerprint of its certificate, as `pvenode cert info` prints it
-    #[arg(long, required_unless_present = "ca")]
+    #[arg(long, value_name = "SHA256", required_unless_present = "ca")]
     fingerprint: Vec<String>,
-    /// File with the certificate authority that signed its certificate
-    #[arg(long, conflicts_with = "fingerprint")]
+    /// Instead: file with the certificate authority that signed its certificate
+    #[arg(long, value_name = "FILE", conflicts_with = "fingerprint")]
     ca: Option<String>,
-    /// File with the API token; without it, credentials/<name>/proxmox-token in fedi's
+    /// File with the API token; without it, credentials/<NAME>/proxmox-token in fedi's
     /// configuration folder
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     token_file: Option<String>,
     /// The node that guests go to
     #[arg(long)]
@@ -50,30 +53,39 @@ pub(crate) struct Add {
     #[arg(long, default_value = "fedi")]
     pool: String,
     /// Storage for guests' disks
-    #[arg(long, default_value = "local-lvm")]
+    #[arg(long, value_name = "STORAGE", default_value = "local-lvm")]
     vm_storage: String,
-    /// Storage for images
-    #[arg(long, default_value = "local")]
+    /// Storage for images; must allow the content type `import`
+    #[arg(long, value_name = "STORAGE", default_value = "local")]
     image_storage: String,
     /// Bridge of the guests' network cards
     #[arg(long, default_value = "vmbr0")]
     bridge: String,
     /// The guest image: a qcow2 file here or an https URL
-    #[arg(long)]
+    #[arg(long, value_name = "FILE-OR-URL")]
     image: String,
     /// SHA-256 of the image; needed for a URL
-    #[arg(long)]
+    #[arg(long, value_name = "SHA256")]
     image_sha256: Option<String>,
-    /// Addresses for guests, as NETWORK,GATEWAY,FIRST,LAST: `192.0.2.0/24,192.0.2.1,192.0.2.10,192.0.2.99`
-    #[arg(long, required = true, value_parser = pool)]
+    /// Addresses for guests; may be given once for IPv4 and once for IPv6
+    #[arg(long, value_name = "NETWORK,GATEWAY,FIRST,LAST", required = true, value_parser = pool)]
     addresses: Vec<AddressPool>,
     /// Name server that guests ask
-    #[arg(long, required = true)]
+    #[arg(long, value_name = "ADDRESS", required = true)]
     resolver: Vec<IpAddr>,
-    /// Zone that deployments' domains may lie in
-    #[arg(long, required = true)]
+    /// DNS zone that deployments' domains may lie in
+    #[arg(long, value_name = "DOMAIN", required = true)]
     zone: Vec<Domain>,
 }
+
+const EXAMPLE: &str = "\
+Example:
+  fedi host add pve1 --endpoint https://192.0.2.2:8006 --node pve1 \\
+    --fingerprint AB:CD:... --image guest.qcow2 --resolver 192.0.2.1 --zone example.org \\
+    --addresses 192.0.2.0/24,192.0.2.1,192.0.2.100,192.0.2.199
+
+How fedi writes DNS records is said in the file afterwards, under `[dns]`; until then it
+prints them and waits until they are there.";
 
 fn pool(text: &str) -> Result<AddressPool, String> {
     let parts: Vec<&str> = text.split(',').map(str::trim).collect();
@@ -113,6 +125,8 @@ struct Hosts {
     hosts: Vec<Row>,
 }
 
+const NO_HOSTS: &str = "The inventory has no hosts; describe one with `fedi host add`\n";
+
 pub(crate) async fn run(command: &Host, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
     match command {
         Host::Add(args) => add(args, global, ui),
@@ -144,15 +158,32 @@ fn add(args: &Add, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
         zones: args.zone.clone(),
     };
     let file = fedi_inventory::add_host(context.folder.root(), &args.name, &new)?;
-    ui.report(
-        &std::collections::BTreeMap::from([("file", file.display().to_string())]),
-        &format!("Wrote {}\n", file.display()),
-    )?;
-    ui.say(&format!(
-        "Write the API token to `{token}` in fedi's configuration folder (mode 0600), then run `fedi doctor {}`",
-        args.name
-    ));
+    let report = BTreeMap::from([("file", file.display().to_string())]);
+    ui.report(&report, &format!("Wrote {}\n", file.display()))?;
+    ui.say(&next_steps(args, &token));
     Ok(Exit::Done)
+}
+
+/// From a fresh file to a token that `fedi doctor` can examine.
+fn next_steps(args: &Add, token: &str) -> String {
+    let place = match Environment::of_process().config_dir() {
+        Ok(folder) if !token.starts_with(['/', '~', '$']) => folder.join(token).display().to_string(),
+        _ => token.to_owned(),
+    };
+    format!(
+        "
+Next, as administrator of the Proxmox host, unless they exist:
+
+  pveum pool add {pool}
+  pveum user add fedi@pve
+  pveum user token add fedi@pve deploy --privsep 1
+
+Write the token, whole (`fedi@pve!deploy=` and the value that was printed), to
+`{place}`, readable by you alone (mode 0600).
+Then `fedi doctor {name}` says which rights it needs.",
+        pool = args.pool,
+        name = args.name
+    )
 }
 
 fn list(context: &Context) -> Result<Exit, CommandError> {
@@ -177,7 +208,7 @@ fn list(context: &Context) -> Result<Exit, CommandError> {
         ]);
         hosts.push(row);
     }
-    let text = if hosts.is_empty() { "The inventory has no hosts\n".to_owned() } else { table.render() };
+    let text = if hosts.is_empty() { NO_HOSTS.to_owned() } else { table.render() };
     context.ui.report(&Hosts { hosts }, &text)?;
     Ok(Exit::Done)
 }
@@ -186,20 +217,22 @@ fn list(context: &Context) -> Result<Exit, CommandError> {
 #[serde(rename_all = "kebab-case")]
 struct Checked {
     host: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
+    problems: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<CommandError>,
 }
 
 async fn check(args: &Check, context: &Context) -> Result<Exit, CommandError> {
     // Opening the context has checked every file already.
-    let names: Vec<_> = match &args.host {
-        Some(name) => vec![context.folder.host(name)?.0],
-        None => context.folder.inventory().hosts.keys().collect(),
-    };
+    let hosts = context.hosts(args.host.as_deref())?;
     let store = context.store()?;
     let (mut text, mut checked, mut exit) = (String::new(), Vec::new(), Exit::Done);
-    for name in names {
-        let (name, host) = context.folder.host(name.as_str())?;
+    if hosts.is_empty() {
+        text.push_str(NO_HOSTS);
+    }
+    for (name, host) in hosts {
         let answer = async {
             let report = context.hypervisor(name, host, &store)?.examine().await?;
             Ok::<_, CommandError>(report)
@@ -210,18 +243,23 @@ async fn check(args: &Check, context: &Context) -> Result<Exit, CommandError> {
                 let _ = write!(text, "{name}: {}", report.version);
                 if wrong > 0 {
                     exit = Exit::Refused;
-                    let _ = write!(text, ", {wrong} problems; see `fedi doctor {name}`");
+                    let _ = write!(text, ", {}; see `fedi doctor {name}`", count(wrong, "problem", "problems"));
                 }
                 text.push('\n');
-                checked.push(Checked { host: name.to_string(), version: Some(report.version), error: None });
+                checked.push(Checked {
+                    host: name.to_string(),
+                    version: Some(report.version),
+                    problems: wrong,
+                    error: None,
+                });
             }
             Err(error) => {
                 exit = error.exit;
-                let _ = writeln!(text, "{name}: {}", error.render());
-                checked.push(Checked { host: name.to_string(), version: None, error: Some(error) });
+                let _ = writeln!(text, "{name}: {}", error.render().trim_end().replace('\n', "\n  "));
+                checked.push(Checked { host: name.to_string(), version: None, problems: 1, error: Some(error) });
             }
         }
     }
-    context.ui.report(&std::collections::BTreeMap::from([("hosts", checked)]), &text)?;
+    context.ui.report(&BTreeMap::from([("hosts", checked)]), &text)?;
     Ok(exit)
 }

@@ -1,17 +1,17 @@
 //! `fedi image`.
 
 use clap::{Args, Subcommand};
-use fedi_engine::drivers::NoStep;
 use fedi_model::resource::Image as GuestImage;
 use serde::Serialize;
 
 use crate::cli::Global;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
-use crate::ui::{Table, Ui};
+use crate::ui::{OneStep, Table, Ui};
 
 /// List, bring and prune the guest images on hosts
 #[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
 pub(crate) enum Image {
     /// List the images that fedi put on a host
     List(One),
@@ -74,7 +74,7 @@ async fn list(args: &One, context: &Context) -> Result<Exit, CommandError> {
         table.row(vec![image.file.clone(), mib(image.bytes), mark.to_owned()]);
         images.push(Row { file: image.file, bytes: image.bytes, current: is_current });
     }
-    let text = if images.is_empty() { format!("No images on `{name}`\n") } else { table.render() };
+    let text = if images.is_empty() { format!("fedi has put no images on host `{name}`\n") } else { table.render() };
     context.ui.report(&Images { images }, &text)?;
     Ok(Exit::Done)
 }
@@ -83,9 +83,9 @@ async fn push(args: &One, context: &Context) -> Result<Exit, CommandError> {
     let (name, host) = context.folder.host(&args.host)?;
     let store = context.store()?;
     let image = fedi_workflow::image(&context.folder, name, store.as_ref()).await?;
-    let made = context.hypervisor(name, host, &store)?.ensure_image(&image, &NoStep::default()).await?;
+    let made = context.hypervisor(name, host, &store)?.ensure_image(&image, &OneStep::new(context.ui)).await?;
     let row = Row { file: made.file.clone(), bytes: made.bytes.unwrap_or(0), current: true };
-    context.ui.report(&row, &format!("`{}` is on `{name}`\n", made.file))?;
+    context.ui.report(&row, &format!("`{}` is on host `{name}`\n", made.file))?;
     Ok(Exit::Done)
 }
 
@@ -96,13 +96,13 @@ async fn prune(args: &Prune, context: &Context) -> Result<Exit, CommandError> {
     let hypervisor = context.hypervisor(name, host, &store)?;
     let mut old = hypervisor.images().await?;
     old.retain(|image| image.file != current.file);
-    let files: Vec<&str> = old.iter().map(|image| image.file.as_str()).collect();
+    let files: Vec<String> = old.iter().map(|image| format!("`{}`", image.file)).collect();
     if old.is_empty() {
-        context.ui.report(&Images { images: Vec::new() }, "No image is out of use\n")?;
+        context.ui.report(&Images { images: Vec::new() }, &format!("No image on host `{name}` is out of use\n"))?;
         return Ok(Exit::Done);
     }
-    let question = format!("Delete {} from `{name}`?", files.join(", "));
-    if !args.yes && !context.ui.confirm(&question, "--yes")? {
+    let question = format!("Delete {} from host `{name}`?", files.join(", "));
+    if !args.yes && !context.ui.confirm(&question, "--yes").await? {
         context.ui.say("Nothing was changed");
         return Ok(Exit::Done);
     }
@@ -114,7 +114,7 @@ async fn prune(args: &Prune, context: &Context) -> Result<Exit, CommandError> {
             source: String::new(),
             bytes: Some(image.bytes),
         };
-        hypervisor.remove_image(&image, &NoStep::default()).await?;
+        hypervisor.remove_image(&image, &OneStep::new(context.ui)).await?;
     }
     let text = format!("Deleted {}\n", files.join(", "));
     let images = old.iter().map(|it| Row { file: it.file.clone(), bytes: it.bytes, current: false }).collect();

@@ -25,12 +25,19 @@ pub(crate) struct Init {
     email: Option<String>,
 }
 
+/// Builds the deployments' systems; the same file as the flake's template has.
+const FLAKE: &str = include_str!("flake.nix");
+
 pub(crate) fn run(args: &Init, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
     let folder = match args.folder.as_ref().or(global.inventory.as_ref()) {
         Some(folder) => folder.clone(),
         None => std::env::current_dir()?,
     };
-    let options = InitOptions { name: args.name.clone(), email: args.email.clone(), more: Vec::new() };
+    let options = InitOptions {
+        name: args.name.clone(),
+        email: args.email.clone(),
+        more: vec![(PathBuf::from("flake.nix"), FLAKE.to_owned())],
+    };
     let report = fedi_inventory::init(&folder, &options, &Environment::of_process())?;
     let mut text = String::new();
     for path in &report.made {
@@ -43,6 +50,8 @@ pub(crate) fn run(args: &Init, global: &Global, ui: Ui) -> Result<Exit, CommandE
     if report.age_recipient.is_some() {
         ui.say("\nKeep a copy of the age key somewhere else: without it, no secret can be read again");
     }
-    ui.say("\nNext: `fedi host add <name> --help`, then `fedi doctor <name>`");
+    let here = std::env::current_dir().is_ok_and(|here| std::path::absolute(&folder).is_ok_and(|it| it == here));
+    let change = if here { String::new() } else { format!("`cd {}`, then ", folder.display()) };
+    ui.say(&format!("\nNext: {change}describe a host with `fedi host add` (`fedi host add --help` has an example)"));
     Ok(Exit::Done)
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory};
+use serde_json::json;
 
 use crate::cli::Cli;
 use crate::error::{CommandError, Exit};
@@ -16,8 +17,14 @@ pub(crate) struct Man {
 }
 
 pub(crate) fn run(args: &Man, ui: Ui) -> Result<Exit, CommandError> {
-    std::fs::create_dir_all(&args.folder)?;
-    clap_mangen::generate_to(Cli::command(), &args.folder)?;
-    ui.say(&format!("Wrote the man pages to {}", args.folder.display()));
+    let failed = |error: &std::io::Error| {
+        CommandError::failed(format!("Failed to write man pages into `{}`", args.folder.display())).because(error)
+    };
+    std::fs::create_dir_all(&args.folder).map_err(|error| failed(&error))?;
+    clap_mangen::generate_to(Cli::command(), &args.folder).map_err(|error| failed(&error))?;
+    if ui.json {
+        ui.json_line(&json!({ "folder": args.folder }))?;
+    }
+    ui.say(&format!("Wrote the man pages into `{}`", args.folder.display()));
     Ok(Exit::Done)
 }

@@ -1,11 +1,12 @@
 //! `fedi plan`.
 
 use clap::Args;
+use fedi_model::inventory::Deployment;
 use fedi_plan::render;
 use serde::Serialize;
 
 use crate::cli::Global;
-use crate::context::Context;
+use crate::context::{Context, Workshop};
 use crate::error::{CommandError, Exit};
 use crate::ui::Ui;
 
@@ -19,52 +20,55 @@ pub(crate) struct Plan {
     check: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Plans {
     plans: Vec<fedi_model::plan::Plan>,
+    /// Deployments that there is no plan for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failed: Vec<Unplanned>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Unplanned {
+    deployment: String,
+    error: CommandError,
 }
 
 pub(crate) async fn run(args: &Plan, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
     let context = Context::open(global, ui)?;
-    let mut wanted = Vec::new();
-    for name in &args.deployments {
-        wanted.push(context.folder.deployment(name)?);
-    }
-    if args.deployments.is_empty() {
-        wanted.extend(context.folder.inventory().deployments.values());
-    }
+    let wanted = context.deployments(&args.deployments)?;
     if wanted.is_empty() {
-        ui.report(&Plans { plans: Vec::new() }, "The inventory has no deployments\n")?;
+        ui.report(&Plans::default(), "The inventory has no deployments\n")?;
         ui.say("Make one with `fedi deploy --host <host> <name> --domain <domain>`");
         return Ok(Exit::Done);
     }
-    let hosts: std::collections::BTreeSet<_> = wanted.iter().map(|deployment| &deployment.host).collect();
-    let workshop = context.workshop(&hosts.into_iter().collect::<Vec<_>>())?;
-    let (mut plans, mut text, mut failed) = (Vec::new(), String::new(), None);
-    for deployment in wanted {
-        match workshop.desk.deploy(deployment).await {
-            Ok(prepared) => {
-                workshop.desk.give_up(&prepared).await?;
-                text.push_str(&render::plan(&prepared.plan));
-                text.push('\n');
-                plans.push(prepared.plan);
-            }
-            Err(error) => {
-                let error = CommandError::from(error);
-                if args.deployments.len() == 1 {
-                    return Err(error);
-                }
-                ui.fail(&error);
-                failed = Some(error.exit);
-            }
+    let workshop = context.workshop_of(wanted.iter().map(|deployment| &deployment.host))?;
+    let mut report = Plans::default();
+    for deployment in &wanted {
+        match plan(&workshop, deployment).await {
+            Ok(plan) => report.plans.push(plan),
+            Err(error) if wanted.len() == 1 => return Err(error),
+            Err(error) => report.failed.push(Unplanned { deployment: deployment.name.to_string(), error }),
         }
     }
-    let changes = plans.iter().any(|plan| !plan.is_empty());
-    ui.report(&Plans { plans }, &text)?;
-    match failed {
-        Some(exit) => Ok(exit),
-        None if args.check && changes => Ok(Exit::Changes),
-        None => Ok(Exit::Done),
+    let texts: Vec<String> = report.plans.iter().map(|plan| ui.paint_plan_out(&render::plan(plan))).collect();
+    ui.report(&report, &texts.join("\n"))?;
+    if let Some(first) = report.failed.first() {
+        for it in &report.failed {
+            ui.say(&format!("\n{}", it.error.render().trim_end()));
+        }
+        return Ok(first.error.exit);
     }
+    let changes = report.plans.iter().any(|plan| !plan.is_empty());
+    Ok(if args.check && changes { Exit::Changes } else { Exit::Done })
+}
+
+/// Plans, and gives back what planning has reserved.
+async fn plan(workshop: &Workshop, deployment: &Deployment) -> Result<fedi_model::plan::Plan, CommandError> {
+    workshop.usable(&deployment.host)?;
+    let prepared = workshop.desk.deploy(deployment).await?;
+    workshop.desk.give_up(&prepared).await?;
+    Ok(prepared.plan)
 }

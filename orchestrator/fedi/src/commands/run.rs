@@ -10,12 +10,14 @@ use serde::Serialize;
 
 use crate::carry_out::{Work, carry_out, conclude};
 use crate::cli::Global;
-use crate::context::{Context, Workshop};
+use crate::commands::deploy::{admin_made, deployed};
+use crate::context::{Context, Workshop, ways_on};
 use crate::error::{CommandError, Exit};
-use crate::ui::{Table, Ui};
+use crate::ui::{Table, Ui, local};
 
 /// See what was done and is being done; go on, go back, or leave it
 #[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
 pub(crate) enum Run {
     /// List the runs, newest first
     List(List),
@@ -24,9 +26,9 @@ pub(crate) enum Run {
     /// Go on with a run that stopped
     Resume(Newest),
     /// Take back what a run has done
-    Undo(Newest),
+    Undo(Agreed),
     /// End a run and leave things as they are
-    Abandon(Newest),
+    Abandon(Agreed),
 }
 
 /// Options of `run list`.
@@ -49,6 +51,13 @@ pub(crate) struct One {
 pub(crate) struct Newest {
     /// Its number; without it, the one that is not over
     run: Option<RunId>,
+}
+
+/// The same, and the answer.
+#[derive(Debug, Args)]
+pub(crate) struct Agreed {
+    #[command(flatten)]
+    run: Newest,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -83,7 +92,7 @@ async fn list(args: &List, context: &Context) -> Result<Exit, CommandError> {
             run.deployment.to_string(),
             run.host.to_string(),
             run.phase.to_string(),
-            run.started.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            local(run.started),
         ]);
     }
     let text = if runs.is_empty() { "No runs\n".to_owned() } else { table.render() };
@@ -110,7 +119,7 @@ async fn show(args: &One, context: &Context) -> Result<Exit, CommandError> {
         let _ = writeln!(text, "\n{}", CommandError::from(failure.clone()).render());
     }
     if !state.phase.is_over() {
-        let _ = writeln!(text, "\nGo on with `fedi run resume {}`", state.id);
+        let _ = writeln!(text, "\n{}", ways_on(state.id, state.pivoted));
     }
     context.ui.report(&detail, &text)?;
     Ok(Exit::Done)
@@ -119,17 +128,33 @@ async fn show(args: &One, context: &Context) -> Result<Exit, CommandError> {
 async fn resume(args: &Newest, context: &Context) -> Result<Exit, CommandError> {
     let (run, workshop, before) = pick(args, context).await?;
     let outcome = carry_out(&workshop, context.ui, Work::Resume(run)).await?;
-    let mut done = format!("Run {run} is done\n");
-    if let Outcome::Completed { .. } = outcome {
-        done = settled(&workshop, context, &before).await?.unwrap_or(done);
+    let name = &before.plan.deployment;
+    match (&outcome, before.plan.workflow) {
+        (Outcome::Completed { .. }, Workflow::Destroy) => {
+            workshop.desk.forget(name).await?;
+            conclude(context.ui, &outcome, &Nothing {}, &format!("`{name}` is destroyed\n"))
+        }
+        (Outcome::Completed { .. }, Workflow::Deploy) if context.folder.deployment(name.as_str()).is_ok() => {
+            let deployment = context.deployment(name.as_str())?;
+            let (report, text) = deployed(&workshop, deployment, admin_made(&before.plan)).await?;
+            conclude(context.ui, &outcome, &report, &text)
+        }
+        (Outcome::Unwound { .. }, Workflow::Deploy) => {
+            workshop.desk.forget(name).await?;
+            conclude(context.ui, &outcome, &Nothing {}, "")
+        }
+        _ => conclude(context.ui, &outcome, &Nothing {}, &format!("Run {run} is done\n")),
     }
-    conclude(context.ui, &outcome, &done)
 }
 
-async fn undo(args: &Newest, context: &Context) -> Result<Exit, CommandError> {
-    let (run, workshop, before) = pick(args, context).await?;
+/// Nothing to add to an ending.
+#[derive(Serialize)]
+struct Nothing {}
+
+async fn undo(args: &Agreed, context: &Context) -> Result<Exit, CommandError> {
+    let (run, workshop, before) = pick(&args.run, context).await?;
     let question = format!("Take back what run {run} has done?");
-    if !args.yes && !context.ui.confirm(&question, "--yes")? {
+    if !args.yes && !context.ui.confirm(&question, "--yes").await? {
         context.ui.say("Nothing was changed");
         return Ok(Exit::Done);
     }
@@ -137,13 +162,13 @@ async fn undo(args: &Newest, context: &Context) -> Result<Exit, CommandError> {
     if let (Outcome::Unwound { .. }, Workflow::Deploy) = (&outcome, before.plan.workflow) {
         workshop.desk.forget(&before.plan.deployment).await?;
     }
-    conclude(context.ui, &outcome, "")
+    conclude(context.ui, &outcome, &Nothing {}, "")
 }
 
-async fn abandon(args: &Newest, context: &Context) -> Result<Exit, CommandError> {
-    let (run, workshop, before) = pick(args, context).await?;
+async fn abandon(args: &Agreed, context: &Context) -> Result<Exit, CommandError> {
+    let (run, workshop, before) = pick(&args.run, context).await?;
     let question = format!("End run {run} and leave things as they are?");
-    if !args.yes && !context.ui.confirm(&question, "--yes")? {
+    if !args.yes && !context.ui.confirm(&question, "--yes").await? {
         context.ui.say("Nothing was changed");
         return Ok(Exit::Done);
     }
@@ -151,7 +176,7 @@ async fn abandon(args: &Newest, context: &Context) -> Result<Exit, CommandError>
     let name = &before.plan.deployment;
     let next =
         format!("Run {run} is abandoned; `fedi plan {name}` shows what is missing, `fedi destroy {name}` removes it\n");
-    conclude(context.ui, &outcome, &next)
+    conclude(context.ui, &outcome, &Nothing {}, &next)
 }
 
 /// The run that is meant, with drivers for its host.
@@ -161,44 +186,16 @@ async fn pick(args: &Newest, context: &Context) -> Result<(RunId, Workshop, RunS
         Some(run) => run,
         None => match store.open_runs().await?.as_slice() {
             [run] => run.id,
-            [] => return Err(CommandError::refused("No run is open").hint("See `fedi run list`")),
+            [] => return Err(CommandError::refused("Every run is finished").hint("`fedi run list` shows them")),
             runs => {
                 let ids: Vec<String> = runs.iter().map(|run| run.id.to_string()).collect();
-                return Err(
-                    CommandError::refused(format!("Several runs are open: {}", ids.join(", "))).hint("Say which one")
-                );
+                return Err(CommandError::refused(format!("Several runs are not finished: {}", ids.join(", ")))
+                    .hint("Say which one; `fedi run list --open` tells more"));
             }
         },
     };
     let state = fedi_engine::load(store.as_ref(), run).await?;
     drop(store);
-    let workshop = context.workshop(&[&state.plan.host])?;
+    let workshop = context.workshop(&state.plan.host)?;
     Ok((run, workshop, state))
-}
-
-/// What follows a run that a resume has finished: the same as after its command.
-async fn settled(workshop: &Workshop, context: &Context, before: &RunState) -> Result<Option<String>, CommandError> {
-    let name = &before.plan.deployment;
-    match before.plan.workflow {
-        Workflow::Destroy => {
-            workshop.desk.forget(name).await?;
-            Ok(Some(format!("`{name}` is destroyed\n")))
-        }
-        Workflow::Deploy => {
-            let Ok(deployment) = context.folder.deployment(name.as_str()) else { return Ok(None) };
-            let mut text = format!("`{name}` is deployed: https://{}\n", deployment.domain());
-            let admin = before.plan.steps().find_map(|step| match &step.action {
-                fedi_model::plan::Action::Run { task } => match &**task {
-                    fedi_model::plan::Task::CreateAdmin { admin, .. } => Some(admin),
-                    _ => None,
-                },
-                _ => None,
-            });
-            if let Some(admin) = admin {
-                text.push_str(&super::deploy::first_login(workshop, deployment, admin).await?);
-            }
-            Ok(Some(text))
-        }
-        Workflow::RotateSecrets => Ok(None),
-    }
 }

@@ -15,6 +15,7 @@ use crate::ui::Ui;
 /// Two simulated Proxmox VE hosts with real systemd guests, a real PowerDNS and a real
 /// ACME certificate authority, all without a route out. Needs root and Debian 12.
 #[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
 pub(crate) enum Sandbox {
     /// Bring it up, or what is missing of it
     Up(Name),

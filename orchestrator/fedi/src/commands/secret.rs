@@ -1,7 +1,7 @@
 //! `fedi secret`.
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read};
 
 use clap::{Args, Subcommand};
 use fedi_drivers::secrets::generate;
@@ -14,10 +14,11 @@ use serde::Serialize;
 use crate::cli::Global;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
-use crate::ui::{Table, Ui};
+use crate::ui::{Table, Ui, local, write_out};
 
 /// List, show, set and rotate the secrets of deployments
 #[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
 pub(crate) enum Secret {
     /// List the secrets, without their values
     List(List),
@@ -101,14 +102,18 @@ pub(crate) async fn run(command: &Secret, global: &Global, ui: Ui) -> Result<Exi
 
 async fn list(args: &List, context: &Context, store: &dyn SecretStore) -> Result<Exit, CommandError> {
     let only = match &args.deployment {
-        Some(name) => Some(DeploymentName::new(&**name).map_err(|error| CommandError::refused(error.to_string()))?),
+        // A deployment that is not in the inventory any more may still have secrets.
+        Some(name) => match DeploymentName::new(&**name) {
+            Ok(name) => Some(name),
+            Err(_) => Some(context.deployment(name)?.name.clone()),
+        },
         None => None,
     };
     let entries = store.list(only.as_ref()).await?;
     if entries.is_empty()
         && let Some(name) = &only
     {
-        context.folder.deployment(name.as_str())?;
+        context.deployment(name.as_str())?;
     }
     let mut table = Table::new(&["deployment", "secret", "class", "version", "stored"]);
     let mut rows = Vec::new();
@@ -126,34 +131,41 @@ async fn list(args: &List, context: &Context, store: &dyn SecretStore) -> Result
             row.name.clone(),
             class_word(row.class).to_owned(),
             row.version.to_string(),
-            row.stored.strftime("%Y-%m-%d %H:%M").to_string(),
+            local(row.stored),
         ]);
         rows.push(row);
     }
-    let text = if rows.is_empty() { "No secrets\n".to_owned() } else { table.render() };
+    let text = match (rows.is_empty(), &only) {
+        (true, Some(name)) => format!("`{name}` has no secrets yet; its first deploy makes them\n"),
+        (true, None) => "No secrets are stored yet; a deployment's first deploy makes them\n".to_owned(),
+        (false, _) => table.render(),
+    };
     context.ui.report(&BTreeMap::from([("secrets", rows)]), &text)?;
     Ok(Exit::Done)
 }
 
 async fn show(args: &Show, context: &Context, store: &dyn SecretStore) -> Result<Exit, CommandError> {
     let entry = find(context, store, &args.deployment, &args.name).await?;
-    let Some((value, _)) = store.get(&entry.key).await? else { return Err(gone(&entry.key)) };
-    let mut stdout = io::stdout().lock();
+    let Some((value, _)) = store.get(&entry.key).await? else {
+        return Err(CommandError::failed(format!("The secret `{}` is gone", entry.key)));
+    };
     if context.ui.json {
-        let text = String::from_utf8_lossy(value.expose());
-        drop(stdout);
+        let Ok(text) = std::str::from_utf8(value.expose()) else {
+            return Err(CommandError::refused(format!("The secret `{}` is no text", entry.key))
+                .hint("Leave out `--json` to get its bytes"));
+        };
         context.ui.json_line(&BTreeMap::from([("value", text)]))?;
     } else {
-        stdout.write_all(value.expose())?;
-        if stdout.is_terminal() && !value.expose().ends_with(b"\n") {
-            stdout.write_all(b"\n")?;
+        write_out(value.expose())?;
+        if context.ui.is_terminal() && !value.expose().ends_with(b"\n") {
+            write_out(b"\n")?;
         }
     }
     Ok(Exit::Done)
 }
 
 async fn set(args: &Set, context: &Context, store: &dyn SecretStore) -> Result<Exit, CommandError> {
-    let deployment = context.folder.deployment(&args.deployment)?;
+    let deployment = context.deployment(&args.deployment)?;
     if io::stdin().is_terminal() {
         context.ui.say(&format!("Type the value of `{}`, then Ctrl-D", args.name));
     }
@@ -175,7 +187,7 @@ async fn set(args: &Set, context: &Context, store: &dyn SecretStore) -> Result<E
 }
 
 async fn rotate(args: &Rotate, context: &Context, store: &dyn SecretStore) -> Result<Exit, CommandError> {
-    let deployment = context.folder.deployment(&args.deployment)?;
+    let deployment = context.deployment(&args.deployment)?;
     let entry = find(context, store, &args.deployment, &args.name).await?;
     if let Generator::Operator { describe, .. } = &entry.generator {
         return Err(CommandError::refused(format!("Only you can make a new value of `{}`: {describe}", args.name))
@@ -187,7 +199,7 @@ async fn rotate(args: &Rotate, context: &Context, store: &dyn SecretStore) -> Re
             .hint("Add `--new-identity` if that is what you want"));
     }
     let question = format!("Make a new value of `{}`?", args.name);
-    if !args.yes && !context.ui.confirm(&question, "--yes")? {
+    if !args.yes && !context.ui.confirm(&question, "--yes").await? {
         context.ui.say("Nothing was changed");
         return Ok(Exit::Done);
     }
@@ -215,11 +227,8 @@ async fn declared(
     deployment: &Deployment,
     name: &SecretName,
 ) -> Result<(SecretClass, Generator, u32), CommandError> {
-    let workshop = context.workshop(&[&deployment.host])?;
-    let Some(system) = workshop.desk.systems.get(&deployment.host) else {
-        return Err(CommandError::refused("The host has no source of systems"));
-    };
-    let manifest = system.resolve(deployment).await?.manifest;
+    let (_, host) = context.folder.host(deployment.host.as_str())?;
+    let manifest = context.systems(host)?.resolve(deployment).await?.manifest;
     let secrets = manifest.apps.get(deployment.app()).map(|app| &app.secrets);
     match secrets.and_then(|secrets| secrets.get(name)) {
         Some(secret) => Ok((secret.class, secret.generator.clone(), 0)),
@@ -243,7 +252,7 @@ async fn find(
     if let Some(entry) = entries.iter().find(|entry| entry.key.name == *name) {
         return Ok(entry.clone());
     }
-    context.folder.deployment(deployment)?;
+    context.deployment(deployment)?;
     let mut error = CommandError::refused(format!("`{deployment}` has no secret called `{name}`"));
     error.hint = fedi_inventory::suggestion(name.as_str(), entries.iter().map(|entry| entry.key.name.as_str()))
         .or_else(|| Some(format!("See `fedi secret list {deployment}`")));
@@ -252,10 +261,6 @@ async fn find(
 
 fn key(deployment: &Deployment, name: &SecretName) -> SecretKey {
     SecretKey { deployment: deployment.name.clone(), app: deployment.app().clone(), name: name.clone() }
-}
-
-fn gone(key: &SecretKey) -> CommandError {
-    CommandError::failed(format!("The secret `{key}` is gone"))
 }
 
 fn class_word(class: SecretClass) -> &'static str {

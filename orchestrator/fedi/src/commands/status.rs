@@ -7,19 +7,23 @@ use std::time::Duration;
 use clap::Args;
 use fedi_engine::drivers::{Check, CheckState, HealthReport};
 use fedi_model::inventory::Deployment;
+use fedi_model::name::DeploymentName;
+use fedi_model::resource::ResourceId;
 use fedi_model::run::RunId;
 use fedi_workflow::GuestState;
 use serde::Serialize;
 
+use crate::carry_out::interrupted;
 use crate::cli::Global;
 use crate::context::{Context, Workshop};
 use crate::error::{CommandError, Exit};
-use crate::ui::{Table, Ui};
+use crate::ui::{Table, Ui, count};
 
 /// Say how deployments are: as planned, healthy, or not
 ///
 /// Looks from inside (units, probe) and from outside (DNS at the authoritative servers,
-/// TLS, the application's endpoints). Exits with 6 when one is not healthy.
+/// TLS, the application's endpoints). Exits with 6 when one that was
+/// deployed is not healthy, with 4 when a run is not finished.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
     /// The deployments; all of them if none is named
@@ -60,8 +64,10 @@ enum State {
     Healthy,
     /// Runs, something does not answer as it should.
     Unhealthy,
-    /// There is no VM.
+    /// There is no VM, and none was made.
     NotDeployed,
+    /// Its VM was made and is not there any more.
+    Gone,
     /// A run is not finished.
     Unfinished,
     /// Its VM is stopped.
@@ -76,6 +82,7 @@ impl State {
             Self::Healthy => "healthy",
             Self::Unhealthy => "unhealthy",
             Self::NotDeployed => "not deployed",
+            Self::Gone => "gone",
             Self::Unfinished => "unfinished",
             Self::Stopped => "stopped",
             Self::Unknown => "unknown",
@@ -85,7 +92,7 @@ impl State {
     fn colour(self) -> &'static str {
         match self {
             Self::Healthy => "32",
-            Self::Unhealthy | Self::Stopped => "31",
+            Self::Unhealthy | Self::Stopped | Self::Gone => "31",
             Self::NotDeployed => "2",
             Self::Unfinished | Self::Unknown => "33",
         }
@@ -99,48 +106,47 @@ struct Report {
 }
 
 pub(crate) async fn run(args: &Status, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
+    if !args.watch {
+        let report = look(args, &Context::open(global, ui)?).await?;
+        ui.report(&report, &text(ui, &report, !args.deployments.is_empty()))?;
+        return Ok(exit(&report));
+    }
+    tokio::select! {
+        ended = watch(args, global, ui) => ended,
+        () = interrupted() => Ok(Exit::Done),
+    }
+}
+
+async fn watch(args: &Status, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
     loop {
-        let context = Context::open(global, ui)?;
-        let report = look(args, &context).await?;
+        // The inventory may change meanwhile.
+        let report = look(args, &Context::open(global, ui)?).await?;
         let text = text(ui, &report, !args.deployments.is_empty());
-        if args.watch && ui.is_terminal() {
-            // Clear the screen and go home (ECMA-48, ED and CUP).
-            ui.report(&report, &format!("\x1b[2J\x1b[H{text}"))?;
-        } else {
-            ui.report(&report, &text)?;
-        }
-        if !args.watch {
-            return Ok(exit(&report));
-        }
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(args.interval)) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(exit(&report)),
-        }
+        // Clear the screen and go home (ECMA-48, ED and CUP).
+        let before = if ui.is_terminal() { "\x1b[2J\x1b[H" } else { "" };
+        ui.report(&report, &format!("{before}{text}"))?;
+        tokio::time::sleep(Duration::from_secs(args.interval)).await;
     }
 }
 
 async fn look(args: &Status, context: &Context) -> Result<Report, CommandError> {
-    let mut wanted = Vec::new();
-    for name in &args.deployments {
-        wanted.push(context.folder.deployment(name)?);
-    }
-    if args.deployments.is_empty() {
-        wanted.extend(context.folder.inventory().deployments.values());
-    }
+    let wanted = context.deployments(&args.deployments)?;
     let store = context.store()?;
-    let mut used: BTreeSet<_> = BTreeSet::new();
+    let mut begun: BTreeSet<&DeploymentName> = BTreeSet::new();
+    let open: Vec<DeploymentName> = store.open_runs().await?.into_iter().map(|run| run.deployment).collect();
     for deployment in &wanted {
-        if !store.ledger(Some(&deployment.name)).await?.is_empty() || !args.deployments.is_empty() {
-            used.insert(&deployment.host);
+        if open.contains(&deployment.name) || !store.ledger(Some(&deployment.name)).await?.is_empty() {
+            begun.insert(&deployment.name);
         }
     }
     drop(store);
-    let workshop = context.workshop(&used.iter().copied().collect::<Vec<_>>())?;
-    let statuses = wanted.iter().map(|deployment| status(&workshop, deployment, used.contains(&deployment.host)));
+    let of_begun = wanted.iter().filter(|it| begun.contains(&it.name)).map(|it| &it.host);
+    let workshop = context.workshop_of(of_begun)?;
+    let statuses = wanted.iter().map(|deployment| status(&workshop, deployment, begun.contains(&deployment.name)));
     Ok(Report { deployments: futures::future::join_all(statuses).await })
 }
 
-async fn status(workshop: &Workshop, deployment: &Deployment, used: bool) -> DeploymentStatus {
+async fn status(workshop: &Workshop, deployment: &Deployment, begun: bool) -> DeploymentStatus {
     let mut status = DeploymentStatus {
         deployment: deployment.name.to_string(),
         app: deployment.app().to_string(),
@@ -152,7 +158,7 @@ async fn status(workshop: &Workshop, deployment: &Deployment, used: bool) -> Dep
         checks: Vec::new(),
         error: None,
     };
-    if used && let Err(error) = fill(workshop, deployment, &mut status).await {
+    if begun && let Err(error) = fill(workshop, deployment, &mut status).await {
         status.state = State::Unknown;
         status.error = Some(error);
     }
@@ -162,13 +168,19 @@ async fn status(workshop: &Workshop, deployment: &Deployment, used: bool) -> Dep
 async fn fill(workshop: &Workshop, deployment: &Deployment, status: &mut DeploymentStatus) -> Result<(), CommandError> {
     let desk = &workshop.desk;
     status.open_run = desk.open_run(&deployment.name).await?.map(|run| run.id);
-    if desk.ledger(&deployment.name).await?.is_empty() && status.open_run.is_none() {
+    if status.open_run.is_some() {
+        // What is half made is neither healthy nor not.
+        status.state = State::Unfinished;
         return Ok(());
     }
+    workshop.usable(&deployment.host)?;
     let prepared = desk.deploy(deployment).await?;
     desk.give_up(&prepared).await?;
     status.changes = Some(prepared.plan.steps().count());
     match prepared.guest {
+        GuestState::Absent if prepared.known.ledger.contains_key(&ResourceId::vm(&deployment.name)) => {
+            status.state = State::Gone;
+        }
         GuestState::Absent => {}
         GuestState::Stopped => status.state = State::Stopped,
         GuestState::Answers | GuestState::Silent(_) => {
@@ -177,15 +189,18 @@ async fn fill(workshop: &Workshop, deployment: &Deployment, status: &mut Deploym
             status.checks = report.checks;
         }
     }
-    if status.open_run.is_some() {
-        status.state = State::Unfinished;
-    }
     Ok(())
 }
 
 fn exit(report: &Report) -> Exit {
-    let bad = |state: State| matches!(state, State::Unhealthy | State::Stopped | State::Unknown);
-    if report.deployments.iter().any(|status| bad(status.state)) { Exit::Unhealthy } else { Exit::Done }
+    let is_bad = |state| matches!(state, State::Unhealthy | State::Stopped | State::Gone | State::Unknown);
+    if report.deployments.iter().any(|status| is_bad(status.state)) {
+        Exit::Unhealthy
+    } else if report.deployments.iter().any(|status| status.state == State::Unfinished) {
+        Exit::Resumable
+    } else {
+        Exit::Done
+    }
 }
 
 fn text(ui: Ui, report: &Report, closely: bool) -> String {
@@ -195,8 +210,8 @@ fn text(ui: Ui, report: &Report, closely: bool) -> String {
     let mut table = Table::new(&["deployment", "app", "host", "domain", "state"]);
     for status in &report.deployments {
         let mut state = ui.paint(status.state.colour(), status.state.word());
-        if let Some(changes) = status.changes.filter(|changes| *changes > 0 && status.state != State::Unfinished) {
-            let _ = write!(state, ", a deploy would take {changes} steps");
+        if let Some(changes) = status.changes.filter(|changes| *changes > 0) {
+            let _ = write!(state, "; a deploy would take {}", count(changes, "step", "steps"));
         }
         table.row(vec![
             status.deployment.clone(),
@@ -218,7 +233,7 @@ fn detail(text: &mut String, status: &DeploymentStatus, closely: bool) {
     let shown = |check: &&Check| closely || check.state != CheckState::Fine;
     if let Some(run) = status.open_run {
         let _ =
-            writeln!(text, "\n{}: run {run} is not finished; go on with `fedi run resume {run}`", status.deployment);
+            writeln!(text, "\n{}\n  run {run} is not finished; go on with `fedi run resume {run}`", status.deployment);
     }
     if status.checks.iter().any(|check| shown(&check)) {
         let _ = writeln!(text, "\n{}", status.deployment);
@@ -232,6 +247,7 @@ fn detail(text: &mut String, status: &DeploymentStatus, closely: bool) {
         let _ = writeln!(text, "  {word}  {}: {}", check.what, check.detail);
     }
     if let Some(error) = &status.error {
-        let _ = writeln!(text, "\n{}: {}", status.deployment, error.render());
+        let rendered = error.render();
+        let _ = writeln!(text, "\n{}\n  {}", status.deployment, rendered.trim_end().replace('\n', "\n  "));
     }
 }

@@ -11,7 +11,7 @@ use fedi_model::plan::StepId;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::Zoned;
 
-use super::Ui;
+use super::{Ui, count};
 
 /// Watches a run.
 pub(crate) struct Progress {
@@ -35,7 +35,7 @@ struct Running {
 }
 
 /// Without a terminal, a step says at most this often how it goes.
-const LINES_APART: Duration = Duration::from_secs(10);
+pub(super) const LINES_APART: Duration = Duration::from_secs(10);
 
 impl Progress {
     pub(crate) fn new(ui: Ui) -> Self {
@@ -69,7 +69,8 @@ impl Progress {
             Event::RunStarted { workflow, deployment, steps, finished, .. } => {
                 (state.steps, state.done) = (*steps, *finished);
                 let done = if *finished > 0 { format!(", {finished} done already") } else { String::new() };
-                self.say(&format!("run {}: {workflow} {deployment}, {steps} steps{done}", line.run));
+                let steps = count(*steps, "step", "steps");
+                self.say(&format!("run {}: {workflow} `{deployment}`, {steps}{done}", line.run));
             }
             Event::StepStarted { step, title } | Event::StepUndoing { step, title } => {
                 let undo = matches!(line.event, Event::StepUndoing { .. });
@@ -90,9 +91,9 @@ impl Progress {
             }
             Event::StepFinished { step } => {
                 state.done += 1;
-                let count = format!("[{}/{}]", state.done, state.steps);
+                let done = format!("[{}/{}]", state.done, state.steps);
                 if let Some(running) = finish(state, step) {
-                    self.say(&format!("{count} {} ({})", running.title, span(running.since)));
+                    self.say(&format!("{done} {} ({})", running.title, span(running.since)));
                 }
             }
             Event::StepUndone { step } => {
@@ -122,10 +123,7 @@ impl Progress {
     }
 
     fn go_on(&self, running: &mut Running, message: &str, done: Option<u64>, total: Option<u64>) {
-        let mut text = format!("{}: {message}", running.title);
-        if let (Some(done), Some(total)) = (done, total.filter(|total| *total > 0)) {
-            text = format!("{text} {}%", done.min(total) * 100 / total);
-        }
+        let text = format!("{}: {message}{}", running.title, share(done, total));
         if let Some(bar) = &running.bar {
             bar.set_message(text);
             return;
@@ -142,7 +140,7 @@ impl Progress {
         if self.ui.is_live() {
             let _ = self.bars.println(text);
         } else {
-            let _ = writeln!(io::stderr(), "{} {text}", Zoned::now().strftime("%H:%M:%S"));
+            let _ = writeln!(io::stderr(), "{}", timestamped(text));
         }
     }
 }
@@ -159,6 +157,19 @@ fn span(since: Instant) -> String {
     format!("{:.1} s", since.elapsed().as_secs_f64())
 }
 
-fn spinner() -> ProgressStyle {
+/// A text with the time of day before it.
+pub(super) fn timestamped(text: &str) -> String {
+    format!("{} {text}", Zoned::now().strftime("%H:%M:%S"))
+}
+
+/// ` 42%`, where it can be counted.
+pub(super) fn share(done: Option<u64>, total: Option<u64>) -> String {
+    match (done, total) {
+        (Some(done), Some(total)) if total > 0 => format!(" {}%", done.min(total) * 100 / total),
+        _ => String::new(),
+    }
+}
+
+pub(super) fn spinner() -> ProgressStyle {
     ProgressStyle::with_template("{spinner} {msg} ({elapsed})").unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
