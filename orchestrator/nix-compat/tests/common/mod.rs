@@ -41,6 +41,7 @@ impl Fixture {
         let nix = Nix::new()
             .with_store(format!("local?root={}", folder.path().join("root").display()))
             .with_environment("HOME", folder.path())
+            .with_environment("TMPDIR", folder.path())
             .with_environment("XDG_CACHE_HOME", folder.path().join("cache"))
             .with_environment("NIX_CONF_DIR", folder.path())
             .with_environment("NIX_USER_CONF_FILES", folder.path().join("none"))
