@@ -154,10 +154,29 @@ let
           )
         ) (lib.filterAttrs (unit: _: !lib.elem unit (inside ++ cfg.gate.${app}.pullers)) units)
       );
+      # What fedi starts at given moments: it has to be there, end by itself, and start at
+      # no other time.
+      called =
+        map (hook: hook.unit) (lib.filter (hook: hook != null) (lib.attrValues state.hooks))
+        ++ lib.optional (state.admin != null) state.admin.unit
+        ++ lib.concatMap (
+          item: lib.optional (item ? derived && item.derived.rebuild != null) item.derived.rebuild
+        ) (lib.attrValues state.items);
+      unfit = lib.filter (
+        unit:
+        !units ? ${unit}
+        || !lib.hasSuffix ".service" unit
+        || units.${unit}.serviceConfig.Type or "simple" != "oneshot"
+        || fedi.units.pulledInBy units.${unit} != [ ]
+      ) called;
       list = lib.concatStringsSep ", ";
       at = "fedi.contracts.state.${app}";
     in
     [
+      {
+        assertion = unfit == [ ];
+        message = "${at} has ${list unfit} started at given moments: that must be a service of type oneshot that nothing else starts.";
+      }
       {
         assertion = escaped == [ ];
         message = ''

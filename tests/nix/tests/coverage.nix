@@ -137,6 +137,17 @@ lib.mapAttrs' (
   "an order that names one twice" = matrix "order names db more than once" {
     fedi.contracts.state.matrix.order = [ "db" ];
   };
+  "a hook that does not exist" = matrix "has fedi-matrix-ghost.service started at given moments" {
+    fedi.contracts.state.matrix.hooks.drain.unit = "fedi-matrix-ghost.service";
+  };
+  "a hook that never ends" = matrix "has matrix-synapse.service started at given moments" {
+    fedi.contracts.state.matrix.hooks.upgrade.unit = "matrix-synapse.service";
+  };
+  "a hook that starts at boot as well" =
+    matrix "has fedi-matrix-probe.service started at given moments"
+      {
+        systemd.services.fedi-matrix-probe.wantedBy = [ "multi-user.target" ];
+      };
   "a secret that protects an unknown item" = matrix "protects names attic" {
     fedi.contracts.secret.matrix.password-pepper.protects = [ "attic" ];
   };
