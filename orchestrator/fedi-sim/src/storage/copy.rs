@@ -143,7 +143,13 @@ pub(crate) async fn allocate(worker: &Worker, target: &Target) -> ApiResult<Stri
         state.enabled_storage(&target.storage, &target.node)?;
     }
     let _lock = lock_storage(worker, &target.storage).await?;
-    let volid = make(&worker.sim, target, |line| worker.log(line))?;
+    // Logged afterwards: `make` holds the state, which the log is part of.
+    let mut said = None;
+    let made = make(&worker.sim, target, |line| said = Some(line));
+    if let Some(line) = said {
+        worker.log(line);
+    }
+    let volid = made?;
     worker.sleep(Duration::from_millis(20)).await?;
     Ok(volid)
 }
