@@ -165,7 +165,10 @@ in
       name: _:
       lib.nameValuePair "acme-renew-${name}" {
         wantedBy = [ "timers.target" ];
-        timerConfig.OnCalendar = "daily";
+        timerConfig = {
+          OnCalendar = "daily";
+          Unit = "acme-order-renew-${name}.service";
+        };
       }
     ) acme.certs;
 
