@@ -51,3 +51,43 @@ def check(options, folder):
         wanted, found = facts[name], option["type"]
         same = wanted is None or normal(wanted) == normal(found)
         yield title, None if same else f"type `{found}`, in nixpkgs `{wanted}`"
+
+
+# Units of nixpkgs' modules that come with settings which no test sets.
+ELSEWHERE = {
+    "matrix-synapse.target": "with workers",
+    "matrix-synapse-worker-<name>.service": "with workers",
+    "redis-matrix-synapse.service": "with workers",
+    "system-synapse.slice": "a slice starts nothing",
+}
+
+
+def check_units(modules, folder):
+    """The stand-ins' units against recorded facts: each is there and wanted by the same."""
+    facts = json.loads((folder / "nixos-units.json").read_text())
+    # `acme-<cert>.service` is not `acme-setup.service`.
+    literal = {fact["unit"] for fact in facts}
+    for fact in facts:
+        module, unit = fact["module"], fact["unit"]
+        if module not in modules or unit in ELSEWHERE:
+            continue
+        pattern = re.sub(r"<[a-z]+>", "PLACE", unit)
+        pattern = re.escape(pattern).replace("PLACE", "[A-Za-z0-9.]+")
+        found = {name: it for name, it in modules[module].items() if re.fullmatch(pattern, name) and (name == unit or name not in literal)}
+        title = f"stand-in unit {unit} of {module}"
+        if not found:
+            yield title, "the stand-in has no such unit"
+            continue
+        # `x.target (if ...)` holds under a condition.
+        wanted = {it for it in fact["wantedBy"] if "(" not in it}
+        for name, it in found.items():
+            same = set(it["wantedBy"]) == wanted
+            yield title, None if same else f"{name} is wanted by {it['wantedBy']}, in nixpkgs by {sorted(wanted)}"
+    for module, units in modules.items():
+        known = [
+            re.escape(re.sub(r"<[a-z]+>", "PLACE", fact["unit"])).replace("PLACE", "[A-Za-z0-9.]+")
+            for fact in facts
+        ]
+        invented = [name for name in units if not any(re.fullmatch(pattern, name) for pattern in known)]
+        invented = [name for name in invented if not name.startswith(("logrotate", "mastodon-media"))]
+        yield f"stand-in units of {module} are nixpkgs' own", f"unknown: {invented}" if invented else None
