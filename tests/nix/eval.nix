@@ -27,6 +27,7 @@ rec {
   nixosSystem =
     { modules, ... }:
     lib.evalModules {
+      specialArgs.modulesPath = ./nixpkgs/nixos/modules;
       modules = [
         ./upstream
         { _module.args = { inherit pkgs; }; }

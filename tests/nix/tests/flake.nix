@@ -107,6 +107,44 @@ in
       locked = true;
     };
   };
+  "the guest image is one file, compressed inside, that boots and grows" = {
+    expr = {
+      inherit (self.packages.x86_64-linux.image) format label copyChannel;
+    };
+    expected = {
+      format = "qcow2-compressed";
+      label = "nixos";
+      copyChannel = false;
+    };
+  };
+  "the guest image holds no application, and the agent" =
+    let
+      inherit
+        (
+          (eval.nixosSystem {
+            modules = [
+              self.nixosModules.default
+              ../../../modules/guest/image.nix
+            ];
+          })
+        )
+        config
+        ;
+    in
+    {
+      expr = {
+        failed = eval.failed config;
+        apps = lib.attrNames config.fedi.manifest.apps;
+        agent = lib.any (package: package.pname == "fedi-guest") config.environment.systemPackages;
+        grub = config.boot.loader.grub.device;
+      };
+      expected = {
+        failed = [ ];
+        apps = [ ];
+        agent = true;
+        grub = "/dev/vda";
+      };
+    };
   "checks are the VM tests" = {
     expr = lib.attrNames self.checks.x86_64-linux;
     expected = [
