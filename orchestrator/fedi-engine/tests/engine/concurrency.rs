@@ -110,16 +110,14 @@ async fn a_second_task_keeps_off_a_run() {
     let bench = Bench::new();
     bench.world.fail(Verb::Ensure, RECORDS, 1, Moment::Hang, Failed);
     let plan = bench.short();
-    let (outcome, ()) = tokio::join!(bench.engine.start(&plan), async {
-        while bench.world.count(Verb::Ensure, RECORDS) == 0 {
-            tokio::task::yield_now().await;
-        }
+    let outcome = meanwhile(&bench.world, (Verb::Ensure, RECORDS), bench.engine.start(&plan), async {
         let run = bench.context.store.open_runs().await.unwrap()[0].id;
         let error = bench.engine.resume(run).await.unwrap_err();
         assert!(matches!(error, EngineError::Driven { .. }), "{error}");
         assert_eq!(error.exit_code(), 5);
         bench.engine.interrupt().request();
-    });
+    })
+    .await;
     assert_eq!(outcome.unwrap().exit_code(), 4);
 }
 

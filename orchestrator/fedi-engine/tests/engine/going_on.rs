@@ -15,12 +15,8 @@ async fn an_interrupt_pauses_before_the_pivot_too() {
     let bench = Bench::new();
     bench.world.fail(Verb::Ensure, RECORDS, 1, Moment::Hang, Failed);
     let (plan, interrupt) = (bench.short(), bench.engine.interrupt());
-    let (outcome, ()) = tokio::join!(bench.start(&plan), async {
-        while bench.world.count(Verb::Ensure, RECORDS) == 0 {
-            tokio::task::yield_now().await;
-        }
-        interrupt.request();
-    });
+    let outcome =
+        meanwhile(&bench.world, (Verb::Ensure, RECORDS), bench.start(&plan), async { interrupt.request() }).await;
     let Outcome::Paused { run, direction: Direction::Forward, failure: None, ref reason, .. } = outcome else {
         panic!("{outcome:?}")
     };
@@ -37,12 +33,8 @@ async fn an_interrupt_on_the_way_back_keeps_the_direction() {
     bench.fail(Verb::Ensure, RECORDS, Denied);
     bench.world.fail(Verb::Remove, RECORDS, 1, Moment::Hang, Failed);
     let (plan, interrupt) = (bench.short(), bench.engine.interrupt());
-    let (outcome, ()) = tokio::join!(bench.start(&plan), async {
-        while bench.world.count(Verb::Remove, RECORDS) == 0 {
-            tokio::task::yield_now().await;
-        }
-        interrupt.request();
-    });
+    let outcome =
+        meanwhile(&bench.world, (Verb::Remove, RECORDS), bench.start(&plan), async { interrupt.request() }).await;
     let Outcome::Paused { run, direction: Direction::Backward, .. } = outcome else { panic!("{outcome:?}") };
     let engine = bench.context.engine(bench.world.clone());
     let outcome = engine.resume(run).await.unwrap();

@@ -95,6 +95,25 @@ impl Bench {
     }
 }
 
+/// Drives `run`; once the world was called so, does `then` beside it. Ends with `run`,
+/// also where that call never comes.
+async fn meanwhile<T>(
+    world: &FaultyWorld,
+    (verb, name): (Verb, &str),
+    run: impl Future<Output = T>,
+    then: impl Future<Output = ()>,
+) -> T {
+    tokio::pin!(run);
+    while world.count(verb, name) == 0 {
+        tokio::select! {
+            biased;
+            result = &mut run => return result,
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    tokio::join!(run, then).0
+}
+
 const ADDRESS: &str = "address/matrix/ipv4";
 const RECORDS: &str = "records/matrix/example.test";
 const PROBE: &str = "probe/matrix";

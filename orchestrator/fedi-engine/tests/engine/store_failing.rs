@@ -17,14 +17,12 @@ async fn who_loses_the_lease_stops() {
         Engine::new(store.clone(), bench.world.clone(), Arc::new(bench.context.clock.clone()), Arc::new(Unobserved))
             .with_options(options);
     let plan = bench.short();
-    let (result, ()) = tokio::join!(engine.start(&plan), async {
-        while bench.world.count(Verb::Ensure, RECORDS) == 0 {
-            tokio::task::yield_now().await;
-        }
+    let result = meanwhile(&bench.world, (Verb::Ensure, RECORDS), engine.start(&plan), async {
         let other = Holder { instance: uuid::Uuid::new_v4(), ..Holder::current() };
         let held = store.lease().await.unwrap().unwrap();
         store.acquire(&other, bench.context.clock.now(), Some(held.fence)).await.unwrap();
-    });
+    })
+    .await;
     // The step that waited was told to stop, and what became of it could not be written.
     let error = result.unwrap_err();
     assert!(matches!(error, EngineError::Cut { source: StoreError::Stale { .. }, .. }), "{error}");
@@ -43,10 +41,7 @@ async fn the_lease_is_kept_alive() {
         Engine::new(store.clone(), bench.world.clone(), Arc::new(bench.context.clock.clone()), Arc::new(Unobserved))
             .with_options(options);
     let plan = bench.short();
-    let (result, ()) = tokio::join!(engine.start(&plan), async {
-        while bench.world.count(Verb::Ensure, RECORDS) == 0 {
-            tokio::task::yield_now().await;
-        }
+    let result = meanwhile(&bench.world, (Verb::Ensure, RECORDS), engine.start(&plan), async {
         // Time passes, and still there is a sign of life.
         for _ in 0..3 {
             bench.context.clock.advance(LEASE_EXPIRES / 2);
@@ -56,7 +51,8 @@ async fn the_lease_is_kept_alive() {
             }
         }
         engine.interrupt().request();
-    });
+    })
+    .await;
     assert_eq!(result.unwrap().exit_code(), 4);
 }
 
@@ -68,18 +64,15 @@ async fn a_journal_that_cannot_be_written_stops_the_run_where_it_can_be_resumed(
     world.fail(Verb::Ensure, RECORDS, 1, Moment::Hang, Failed);
     let engine = Engine::new(bench.context.store.clone(), world.clone(), Arc::new(SystemClock), Arc::new(Unobserved));
     let plan = bench.short();
-    let (result, blocker) = tokio::join!(engine.start(&plan), async {
-        while world.count(Verb::Ensure, RECORDS) == 0 {
-            tokio::task::yield_now().await;
-        }
+    let blocker = rusqlite::Connection::open(&path).unwrap();
+    let result = meanwhile(&world, (Verb::Ensure, RECORDS), engine.start(&plan), async {
         // The file cannot be written from here on.
-        let blocker = rusqlite::Connection::open(&path).unwrap();
         blocker
             .execute_batch("CREATE TRIGGER full BEFORE INSERT ON event BEGIN SELECT RAISE(FAIL, 'disk full'); END")
             .unwrap();
         engine.interrupt().request();
-        blocker
-    });
+    })
+    .await;
     let error = result.unwrap_err();
     assert!(matches!(error, EngineError::Cut { source: StoreError::Unavailable { .. }, .. }), "{error}");
     assert_eq!(error.exit_code(), 4);
