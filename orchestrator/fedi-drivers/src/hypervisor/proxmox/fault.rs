@@ -11,7 +11,7 @@ impl ProxmoxHost {
         let host = &self.name;
         let (kind, hint) = match error.class() {
             Class::NotSent | Class::Transient => {
-                (DriverErrorKind::Unavailable, Some(format!("Is `{}` up? Try `fedi host check {host}`", self.client.endpoint())))
+                (DriverErrorKind::Unavailable, Some(format!("Is `{}` up, and reachable from here?", self.client.endpoint())))
             }
             Class::Ambiguous | Class::Deadline | Class::Aborted | Class::Checksum => (DriverErrorKind::Unavailable, None),
             Class::Conflict(Conflict::Locked | Conflict::Digest) => (DriverErrorKind::Unavailable, None),
@@ -41,22 +41,15 @@ impl ProxmoxHost {
             Class::Unsupported => (DriverErrorKind::Invalid, Some("fedi needs Proxmox VE 8.4 or newer".to_owned())),
             _ => (DriverErrorKind::Failed, None),
         };
-        let mut made = DriverError::new(kind, what).because(error);
-        if let Class::Permission { path, privilege } = error.class() {
-            made.causes.push(lacks(&self.client.principal(), path.as_deref(), privilege.as_deref()));
-        }
-        for (parameter, text) in error.errors() {
-            made.causes.push(format!("`{parameter}`: {}", text.trim_end()));
-        }
+        let mut made = DriverError::new(kind, what);
+        made = match error.class() {
+            // The message is the innermost cause; what lies between is the libraries' own talk.
+            Class::NotSent | Class::Transient | Class::Ambiguous | Class::Certificate { .. } => {
+                made.cause(error.to_string()).cause(error.message())
+            }
+            _ => made.because(error),
+        };
         made.hint = hint;
         made
-    }
-}
-
-fn lacks(token: &str, path: Option<&str>, privilege: Option<&str>) -> String {
-    match (path, privilege) {
-        (Some(path), Some(privilege)) => format!("Token `{token}` lacks `{privilege}` on `{path}`"),
-        (None, Some(privilege)) => format!("Token `{token}` lacks `{privilege}`"),
-        _ => format!("Token `{token}` lacks a right that Proxmox does not name"),
     }
 }

@@ -21,7 +21,7 @@ use fedi_model::inventory::{Hypervisor as Settings, Tls};
 use fedi_model::name::{DeploymentName, HostName};
 use fedi_model::resource::{Image, Vm};
 use proxmox_api::{
-    Class, Client, Credentials, Endpoint, Estimate, Fingerprint, History, Node, Observer, Options, State, Storage, Trust,
+    ApiToken, Class, Client, Credentials, Endpoint, Estimate, Fingerprint, History, Node, Observer, Options, State, Storage, Trust,
     VmEntry,
 };
 use tokio::sync::Mutex;
@@ -41,6 +41,8 @@ pub struct ProxmoxHost {
     name: HostName,
     settings: Settings,
     client: Client,
+    /// The token's id, `user@realm!name`.
+    token: String,
     memory: Arc<dyn Memory>,
     /// Numbers that this process has chosen and not used yet.
     chosen: Mutex<Vec<u32>>,
@@ -73,15 +75,16 @@ impl ProxmoxHost {
             .map_err(|error| wrong().because(&error).hint(format!("See `hypervisor.endpoint` in hosts/{name}/host.toml")))?;
         let trust = trust(&settings.tls, ca)
             .map_err(|error| error.hint(format!("See `hypervisor.tls` in hosts/{name}/host.toml")))?;
-        let token = token.trim().parse().map_err(|error: proxmox_api::NotAToken| {
+        let token: ApiToken = token.trim().parse().map_err(|error: proxmox_api::NotAToken| {
             wrong().because(&error).hint("A token reads `user@realm!name=secret`, as Proxmox shows it once")
         })?;
+        let id = token.id().to_owned();
         let mut options = Options::new(endpoint, trust, Credentials::Token(token));
         if let Some(observer) = observer {
             options = options.with_observer(observer);
         }
         let client = Client::new(options).map_err(|error| wrong().because(&error))?;
-        Ok(Self { name, settings, client, memory, chosen: Mutex::default() })
+        Ok(Self { name, settings, client, token: id, memory, chosen: Mutex::default() })
     }
 
     fn node(&self) -> Node {

@@ -57,9 +57,9 @@ impl ProxmoxHost {
         let needs = self.needs(version.release().unwrap_or(PveVersion::new(9, 1)));
         report.missing = missing(&needs, &permissions);
         if report.missing.is_empty() {
-            report.fine.push(format!("Token `{}` has every right it needs", self.client.principal()));
+            report.fine.push(format!("Token `{}` has every right it needs", self.token));
         } else {
-            report.grant = grants(&needs, &self.client.principal());
+            report.grant = grants(&needs, &self.token);
         }
         self.examine_node(&mut report).await.map_err(|error| fault(&error))?;
         Ok(report)
