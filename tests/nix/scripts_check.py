@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import tempfile
 
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "fedi"
+
 # What an operator's password may look like.
 AWKWARD = "a\"b$HOME`id`\\n'c d#e=%f:g"
 

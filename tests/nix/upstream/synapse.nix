@@ -94,6 +94,27 @@ in
           media_store_path = option types.path "${cfg.dataDir}/media_store";
           max_upload_size = option types.str "50M";
           url_preview_enabled = option types.bool true;
+          url_preview_ip_range_blacklist = option (types.listOf types.str) [
+            "10.0.0.0/8"
+            "100.64.0.0/10"
+            "127.0.0.0/8"
+            "169.254.0.0/16"
+            "172.16.0.0/12"
+            "192.0.0.0/24"
+            "192.0.2.0/24"
+            "192.168.0.0/16"
+            "192.88.99.0/24"
+            "198.18.0.0/15"
+            "198.51.100.0/24"
+            "2001:db8::/32"
+            "203.0.113.0/24"
+            "224.0.0.0/4"
+            "::1/128"
+            "fc00::/7"
+            "fe80::/10"
+            "fec0::/10"
+            "ff00::/8"
+          ];
           enable_registration = option types.bool false;
           enable_metrics = option types.bool false;
           report_stats = option types.bool false;
