@@ -75,4 +75,6 @@ pub(crate) enum Command {
     Schema(commands::schema::Schema),
     Completions(commands::completions::Completions),
     Man(commands::man::Man),
+    #[command(hide = true)]
+    Reference(commands::reference::Reference),
 }

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use fedi_engine::drivers::{DriverError, DriverErrorKind};
+use fedi_inventory::Problem;
 use fedi_model::run::Failure;
 use serde::Serialize;
 
@@ -47,6 +48,9 @@ pub(crate) struct CommandError {
     /// The next thing to try; one of several a line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hint: Option<String>,
+    /// What is wrong with the inventory, where it is that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) problems: Vec<Problem>,
     /// How the run ended, where there was one.
     #[serde(skip)]
     pub(crate) ending: Option<Ending>,
@@ -54,7 +58,15 @@ pub(crate) struct CommandError {
 
 impl CommandError {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), causes: Vec::new(), left: None, hint: None, ending: None }
+        Self {
+            exit,
+            message: message.into(),
+            causes: Vec::new(),
+            left: None,
+            hint: None,
+            problems: Vec::new(),
+            ending: None,
+        }
     }
 
     /// A precondition or a configuration that refuses.
@@ -105,6 +117,9 @@ impl CommandError {
     /// The text for people, as `style.md` has it: error, causes, what is left, hint.
     pub(crate) fn render(&self) -> String {
         let mut text = format!("error: {}\n", self.message);
+        for problem in &self.problems {
+            let _ = writeln!(text, "  {problem}");
+        }
         for cause in &self.causes {
             let _ = writeln!(text, "  Caused by: {}", cause.replace('\n', "\n    "));
         }
@@ -115,6 +130,12 @@ impl CommandError {
             let _ = writeln!(text, "\nhint: {}", hint.replace('\n', "\n      "));
         }
         text
+    }
+
+    /// The same as part of a report, without empty lines, below something that it is about.
+    pub(crate) fn render_below(&self) -> String {
+        let lines = self.render();
+        lines.lines().filter(|line| !line.is_empty()).map(|line| format!("  {line}\n")).collect()
     }
 }
 

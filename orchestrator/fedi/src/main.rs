@@ -51,6 +51,7 @@ fn run(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
         Command::Completions(args) => return commands::completions::run(args, ui),
         Command::Man(args) => return commands::man::run(args, ui),
         Command::Schema(args) => return commands::schema::run(args, ui),
+        Command::Reference(args) => return commands::reference::run(args),
         Command::Init(args) => return commands::init::run(args, &cli.global, ui),
         Command::Sandbox(command) => return commands::sandbox::run(command, ui),
         _ => {}
@@ -75,9 +76,12 @@ async fn run_with_runtime(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
         Command::Run(command) => commands::run::run(command, global, ui).await,
         Command::Secret(command) => commands::secret::run(command, global, ui).await,
         Command::Image(command) => commands::image::run(command, global, ui).await,
-        Command::Completions(_) | Command::Man(_) | Command::Schema(_) | Command::Init(_) | Command::Sandbox(_) => {
-            Ok(Exit::Done)
-        }
+        Command::Completions(_)
+        | Command::Man(_)
+        | Command::Schema(_)
+        | Command::Reference(_)
+        | Command::Init(_)
+        | Command::Sandbox(_) => Ok(Exit::Done),
     }
 }
 

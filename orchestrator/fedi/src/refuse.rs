@@ -1,12 +1,15 @@
 //! Turns the errors of the libraries into ends of a command: kind, wording and hint of
 //! each in one place.
 
+use std::path::Path;
+
 use fedi_engine::store::StoreError;
-use fedi_inventory::{CredentialError, EditError, InitError, LoadError, PathError, Unknown};
+use fedi_inventory::{CredentialError, EditError, InitError, LoadError, PathError, Problems, Unknown};
 use fedi_plan::PlanError;
 use fedi_workflow::WorkflowError;
 
 use crate::error::{CommandError, Exit};
+use crate::ui::count;
 
 /// A refusal with the error's words, its causes and a hint.
 fn refusal(error: &(dyn std::error::Error + 'static), hint: Option<String>) -> CommandError {
@@ -20,8 +23,35 @@ fn refusal(error: &(dyn std::error::Error + 'static), hint: Option<String>) -> C
 
 impl From<LoadError> for CommandError {
     fn from(error: LoadError) -> Self {
-        refusal(&error, error.hint())
+        match error {
+            LoadError::Problems(problems) => problems.into(),
+            LoadError::NotFound { .. } => refusal(&error, error.hint()),
+        }
     }
+}
+
+impl From<Problems> for CommandError {
+    fn from(problems: Problems) -> Self {
+        let all = problems.as_slice().to_vec();
+        let count = count(all.len(), "problem", "problems");
+        let mut made = CommandError::refused(format!("The inventory has {count}"));
+        made.problems = all;
+        made
+    }
+}
+
+/// Why `what` cannot be done, where all that is wrong is in a file that would be new: its
+/// lines mean nothing to whoever gave the settings as options.
+pub(crate) fn refused_settings(what: &str, file: &Path, problems: &Problems) -> Option<CommandError> {
+    let problems = problems.as_slice();
+    if problems.iter().any(|problem| problem.file != file) {
+        return None;
+    }
+    let mut made = CommandError::refused(what);
+    made.causes = problems.iter().map(|problem| problem.message.clone()).collect();
+    let hints: Vec<&str> = problems.iter().filter_map(|problem| problem.hint.as_deref()).collect();
+    made.hint = (!hints.is_empty()).then(|| hints.join("\n"));
+    Some(made)
 }
 
 impl From<PathError> for CommandError {
@@ -38,13 +68,19 @@ impl From<CredentialError> for CommandError {
 
 impl From<EditError> for CommandError {
     fn from(error: EditError) -> Self {
-        refusal(&error, error.hint())
+        match error {
+            EditError::Problems(problems) => problems.into(),
+            other => refusal(&other, other.hint()),
+        }
     }
 }
 
 impl From<InitError> for CommandError {
     fn from(error: InitError) -> Self {
-        refusal(&error, error.hint())
+        match error {
+            InitError::Load(error) => error.into(),
+            other => refusal(&other, other.hint()),
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! `fedi deploy`.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fedi_engine::drivers::SecretKey;
 use fedi_engine::{EngineError, Outcome};
+use fedi_inventory::{Environment, Folder, LoadError};
 use fedi_model::inventory::Deployment;
 use fedi_model::manifest::Admin;
 use fedi_model::name::{AppName, DeploymentName, Domain};
@@ -18,6 +20,7 @@ use crate::carry_out::{Work, carry_out, conclude, interrupted};
 use crate::cli::Global;
 use crate::context::{Context, Workshop};
 use crate::error::{CommandError, Exit};
+use crate::refuse::refused_settings;
 use crate::ui::Ui;
 
 /// Bring an application up, or to what its files say
@@ -45,7 +48,7 @@ pub(crate) struct Deploy {
 pub(crate) async fn run(args: &Deploy, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
     let context = Context::open(global, ui)?;
     let (context, written) = with_file(args, context, global)?;
-    match deploy(args, &context).await {
+    match deploy(args, &context, written.as_deref()).await {
         Ended::Begun(end) => end,
         Ended::NotBegun(end) => {
             if let Some(file) = written {
@@ -70,7 +73,7 @@ enum Ended {
     Begun(Result<Exit, CommandError>),
 }
 
-async fn deploy(args: &Deploy, context: &Context) -> Ended {
+async fn deploy(args: &Deploy, context: &Context, written: Option<&Path>) -> Ended {
     let (workshop, deployment) = match open(args, context) {
         Ok(opened) => opened,
         Err(error) => return Ended::NotBegun(Err(error)),
@@ -88,6 +91,9 @@ async fn deploy(args: &Deploy, context: &Context) -> Ended {
         Ok(Agreed::NothingToDo) => return Ended::Begun(Ok(Exit::Done)),
         Err(error) => return Ended::NotBegun(Err(error)),
     };
+    if let Some(file) = written {
+        context.ui.say(&format!("Wrote {}", file.display()));
+    }
     match carry_out(&workshop, context.ui, Work::Start(prepared.plan.clone())).await {
         Ok(outcome) => Ended::Begun(conclude_deploy(context.ui, &workshop, deployment, &prepared, &outcome).await),
         Err(error @ EngineError::Cut { .. }) => Ended::Begun(Err(error.into())),
@@ -227,12 +233,9 @@ pub(crate) async fn deployed(
     Ok((Deployed { url, first_login: Some(first_login) }, text))
 }
 
-/// The inventory with a file for the deployment: the one that is there, or a new one.
-fn with_file(
-    args: &Deploy,
-    context: Context,
-    global: &Global,
-) -> Result<(Context, Option<std::path::PathBuf>), CommandError> {
+/// The inventory with a file for the deployment: the one that is there, or a new one,
+/// whose path comes with it.
+fn with_file(args: &Deploy, context: Context, global: &Global) -> Result<(Context, Option<PathBuf>), CommandError> {
     if let Ok(deployment) = context.folder.deployment(&args.deployment) {
         agrees(args, deployment)?;
         return Ok((context, None));
@@ -247,12 +250,15 @@ fn with_file(
     let app = args.app.as_deref().unwrap_or(&args.deployment);
     let app = AppName::new(app).map_err(|error| CommandError::refused(error.to_string()))?;
     let file = fedi_inventory::add_deployment(context.folder.root(), host, &name, &app, &domain)?;
-    context.ui.say(&format!("Wrote {}", file.display()));
-    match Context::open(global, context.ui) {
-        Ok(context) => Ok((context, Some(file))),
+    let read = Folder::load(context.folder.root(), Environment::of_process());
+    match read {
+        Ok(_) => Ok((Context::open(global, context.ui)?, Some(file))),
         Err(error) => {
             std::fs::remove_file(&file)?;
-            Err(error)
+            let LoadError::Problems(problems) = &error else { return Err(error.into()) };
+            let what = format!("Cannot deploy `{name}` on host `{host}`");
+            Err(refused_settings(&what, &Folder::deployment_path(host, &name), problems)
+                .unwrap_or_else(|| error.into()))
         }
     }
 }

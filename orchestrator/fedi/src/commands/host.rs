@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
-use fedi_inventory::{Environment, NewHost};
+use fedi_inventory::{EditError, Environment, Folder, NewHost};
 use fedi_model::inventory::{AddressPool, Credential, Tls};
 use fedi_model::name::{Domain, HostName};
 use serde::Serialize;
@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::cli::Global;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
+use crate::refuse::refused_settings;
 use crate::ui::{Table, Ui, count};
 
 /// Add, list and check the hosts that deployments run on
@@ -157,7 +158,13 @@ fn add(args: &Add, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
         resolvers: args.resolver.clone(),
         zones: args.zone.clone(),
     };
-    let file = fedi_inventory::add_host(context.folder.root(), &args.name, &new)?;
+    let file = fedi_inventory::add_host(context.folder.root(), &args.name, &new).map_err(|error| match &error {
+        EditError::Problems(problems) => {
+            let what = format!("Failed to describe host `{}`", args.name);
+            refused_settings(&what, &Folder::host_path(&args.name), problems).unwrap_or_else(|| error.into())
+        }
+        _ => error.into(),
+    })?;
     let report = BTreeMap::from([("file", file.display().to_string())]);
     ui.report(&report, &format!("Wrote {}\n", file.display()))?;
     ui.say(&next_steps(args, &token));
@@ -255,7 +262,7 @@ async fn check(args: &Check, context: &Context) -> Result<Exit, CommandError> {
             }
             Err(error) => {
                 exit = error.exit;
-                let _ = writeln!(text, "{name}: {}", error.render().trim_end().replace('\n', "\n  "));
+                let _ = write!(text, "{name}: cannot be used\n{}", error.render_below());
                 checked.push(Checked { host: name.to_string(), version: None, problems: 1, error: Some(error) });
             }
         }

@@ -10,7 +10,7 @@ use crate::cli::Global;
 use crate::error::{CommandError, Exit};
 use crate::ui::Ui;
 
-/// Make an inventory: fedi.toml, hosts/, an SSH key and an age key
+/// Make an inventory: fedi.toml, hosts/, flake.nix, an SSH key and an age key
 ///
 /// What exists already is left as it is; a second run goes on where a first one stopped.
 #[derive(Debug, Args)]
@@ -25,19 +25,12 @@ pub(crate) struct Init {
     email: Option<String>,
 }
 
-/// Builds the deployments' systems; the same file as the flake's template has.
-const FLAKE: &str = include_str!("flake.nix");
-
 pub(crate) fn run(args: &Init, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
     let folder = match args.folder.as_ref().or(global.inventory.as_ref()) {
         Some(folder) => folder.clone(),
         None => std::env::current_dir()?,
     };
-    let options = InitOptions {
-        name: args.name.clone(),
-        email: args.email.clone(),
-        more: vec![(PathBuf::from("flake.nix"), FLAKE.to_owned())],
-    };
+    let options = InitOptions { name: args.name.clone(), email: args.email.clone(), more: Vec::new() };
     let report = fedi_inventory::init(&folder, &options, &Environment::of_process())?;
     let mut text = String::new();
     for path in &report.made {

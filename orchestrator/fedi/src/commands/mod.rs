@@ -10,6 +10,7 @@ pub(crate) mod image;
 pub(crate) mod init;
 pub(crate) mod man;
 pub(crate) mod plan;
+pub(crate) mod reference;
 pub(crate) mod run;
 pub(crate) mod sandbox;
 pub(crate) mod schema;

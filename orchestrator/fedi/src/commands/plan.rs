@@ -36,12 +36,15 @@ struct Unplanned {
     error: CommandError,
 }
 
+/// What an inventory without deployments needs.
+pub(crate) const MAKE_ONE: &str = "Make one with `fedi deploy --host <host> <name> --domain <domain>`";
+
 pub(crate) async fn run(args: &Plan, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
     let context = Context::open(global, ui)?;
     let wanted = context.deployments(&args.deployments)?;
     if wanted.is_empty() {
         ui.report(&Plans::default(), "The inventory has no deployments\n")?;
-        ui.say("Make one with `fedi deploy --host <host> <name> --domain <domain>`");
+        ui.say(MAKE_ONE);
         return Ok(Exit::Done);
     }
     let workshop = context.workshop_of(wanted.iter().map(|deployment| &deployment.host))?;

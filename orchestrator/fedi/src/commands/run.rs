@@ -43,6 +43,7 @@ pub(crate) struct List {
 #[derive(Debug, Args)]
 pub(crate) struct One {
     /// Its number
+    #[arg(value_parser = number)]
     run: RunId,
 }
 
@@ -50,6 +51,7 @@ pub(crate) struct One {
 #[derive(Debug, Args)]
 pub(crate) struct Newest {
     /// Its number; without it, the one that is not over
+    #[arg(value_parser = number)]
     run: Option<RunId>,
 }
 
@@ -61,6 +63,10 @@ pub(crate) struct Agreed {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+}
+
+fn number(text: &str) -> Result<RunId, String> {
+    text.parse().map_err(|_| "a run goes by its number, as in `fedi run list`".to_owned())
 }
 
 #[derive(Serialize)]
@@ -95,7 +101,11 @@ async fn list(args: &List, context: &Context) -> Result<Exit, CommandError> {
             local(run.started),
         ]);
     }
-    let text = if runs.is_empty() { "No runs\n".to_owned() } else { table.render() };
+    let text = if runs.is_empty() {
+        (if args.open { "Every run is finished\n" } else { "No runs yet\n" }).to_owned()
+    } else {
+        table.render()
+    };
     context.ui.report(&Runs { runs }, &text)?;
     Ok(Exit::Done)
 }

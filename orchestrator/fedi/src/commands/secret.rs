@@ -194,7 +194,7 @@ async fn rotate(args: &Rotate, context: &Context, store: &dyn SecretStore) -> Re
             .hint(format!("Set it with `fedi secret set {} {}`", args.deployment, args.name)));
     }
     if entry.class == SecretClass::Identity && !args.new_identity {
-        return Err(CommandError::refused(format!("`{}` is part of what `{}` is", args.name, args.deployment))
+        return Err(CommandError::refused(format!("`{}` belongs to the identity of `{}`", args.name, args.deployment))
             .cause("With another value it is another server to its peers, or cannot read its own data")
             .hint("Add `--new-identity` if that is what you want"));
     }

@@ -109,6 +109,9 @@ pub(crate) async fn run(args: &Status, global: &Global, ui: Ui) -> Result<Exit, 
     if !args.watch {
         let report = look(args, &Context::open(global, ui)?).await?;
         ui.report(&report, &text(ui, &report, !args.deployments.is_empty()))?;
+        if report.deployments.is_empty() {
+            ui.say(super::plan::MAKE_ONE);
+        }
         return Ok(exit(&report));
     }
     tokio::select! {
@@ -247,7 +250,6 @@ fn detail(text: &mut String, status: &DeploymentStatus, closely: bool) {
         let _ = writeln!(text, "  {word}  {}: {}", check.what, check.detail);
     }
     if let Some(error) = &status.error {
-        let rendered = error.render();
-        let _ = writeln!(text, "\n{}\n  {}", status.deployment, rendered.trim_end().replace('\n', "\n  "));
+        let _ = write!(text, "\n{}\n{}", status.deployment, error.render_below());
     }
 }
