@@ -52,6 +52,9 @@ pub(crate) struct RunInside {
 }
 
 pub(crate) fn run(command: &Sandbox, ui: Ui) -> Result<Exit, CommandError> {
+    // Roots of guests are made here, which their own users must be able to enter. What is
+    // private in a sandbox says so itself.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let report = |event: Event| {
         if let Event::Finished { .. } = event {
             ui.say(&event.to_string());
