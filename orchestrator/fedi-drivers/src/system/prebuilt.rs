@@ -184,12 +184,13 @@ fn fill(base: &Path, staged: &Path, context: &tera::Context) -> io::Result<()> {
     }
     let base = base.canonicalize()?;
     let top = staged.join("system");
-    fs::create_dir_all(&top)?;
+    fs::create_dir_all(staged)?;
+    make_folders(&top, &top)?;
     for file in files(&base)? {
         let below = file.strip_prefix(&base).map_err(io::Error::other)?;
         let place = top.join(below);
         if let Some(parent) = place.parent() {
-            fs::create_dir_all(parent)?;
+            make_folders(&top, parent)?;
         }
         let found = fs::symlink_metadata(&file)?;
         let name = place.to_string_lossy().into_owned();
@@ -204,6 +205,18 @@ fn fill(base: &Path, staged: &Path, context: &tera::Context) -> io::Result<()> {
         } else if fs::hard_link(&file, &place).is_err() {
             fs::copy(&file, &place)?;
         }
+    }
+    Ok(())
+}
+
+/// Makes `folder` and what is missing of it down from `top`, for everybody to read: the
+/// users of the guest's services run from it, and nothing in it is secret.
+fn make_folders(top: &Path, folder: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> =
+        folder.ancestors().take_while(|above| above.starts_with(top) && !above.exists()).collect();
+    for folder in missing.into_iter().rev() {
+        fs::create_dir(folder)?;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
     }
     Ok(())
 }
@@ -330,6 +343,8 @@ mod tests {
         let url = &one.manifest.apps.values().next().unwrap().endpoints[0].url;
         assert_eq!(url, "https://one.example.org/");
         assert!(one.toplevel.starts_with("/var/lib/fedi/systems/"));
+        let mode = fs::metadata(Path::new(&one.source).join("bin")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755, "whoever runs fedi, the guest's users can read their system");
         let again = systems.resolve(&deployment("one.example.org")).await.unwrap();
         assert_eq!(again, one);
         let two = systems.resolve(&deployment("two.example.org")).await.unwrap();
