@@ -247,6 +247,8 @@ async fn copy(
     };
     let mut rsync = Command::new("rsync");
     rsync.args(["--recursive", "--links", "--perms", "--times", "--delete", "--info=progress2", "--no-inc-recursive"]);
+    // Everybody on the guest may read a system, as in the Nix store, whatever the umask here was.
+    rsync.arg("--chmod=Dgo=rx,Fgo+r,Fg-w,Fo-w");
     rsync.arg("--rsh").arg(target.remote_shell());
     if let Some(base) = base {
         rsync.arg("--link-dest").arg(base);
