@@ -5,10 +5,9 @@
 //! makes them itself.
 
 use std::fmt::Write as _;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::Write as _;
+use std::fs::{self, Permissions};
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use fedi_sim::backend::GuestSpec;
@@ -41,12 +40,17 @@ fn write_files(seed: &Path, root: &Path, spec: &GuestSpec, settings: &NspawnSett
     }
     let file = |path: &str, mode: u32, text: &str| {
         let path = seed.join(path);
-        let folder_mode = if mode == 0o600 { 0o700 } else { 0o755 };
-        if let Some(folder) = path.parent() {
-            DirBuilder::new().recursive(true).mode(folder_mode).create(folder)?;
+        let folder = path.parent().unwrap_or(seed);
+        fs::create_dir_all(folder)?;
+        // Set, not asked for: the umask of whoever runs the simulator must not reach the guest.
+        for above in folder.ancestors().take_while(|above| above.starts_with(seed)) {
+            fs::set_permissions(above, Permissions::from_mode(0o755))?;
         }
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(mode).open(path)?;
-        file.write_all(text.as_bytes())
+        if mode == 0o600 {
+            fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+        }
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, Permissions::from_mode(mode))
     };
     file("etc/hostname", 0o644, &format!("{}\n", spec.name))?;
     file("etc/hosts", 0o644, &format!("127.0.0.1 localhost\n127.0.1.1 {}\n::1 localhost\n", spec.name))?;

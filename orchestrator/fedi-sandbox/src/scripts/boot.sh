@@ -2,6 +2,7 @@
 # that the mounts end with the last process.
 # $1 = cgroup folders (a:b), $2 = the guest's folder, $3 = the root that its image
 # stands for or "-", $4 = machine name, $5 = uuid, $6 = hostname, $7 = network option
+umask 022
 cgroups=$1 dir=$2 lower=$3 machine=$4 uuid=$5 hostname=$6 network=$7
 
 # An empty disk: the machine runs and nothing boots.
