@@ -1,7 +1,7 @@
 //! The way back.
 
 use fedi_model::event::Event;
-use fedi_model::plan::{Step, StepId};
+use fedi_model::plan::{Action, Step, StepId};
 use fedi_model::run::{Failure, RunEvent, Undo};
 
 use super::context::Context;
@@ -59,8 +59,14 @@ impl Executor<'_> {
             Undo::Remove(resource) => guarded(step, self.world.remove(resource, &context)).await,
             Undo::Restore(before) => {
                 // Looked at first: what still is as it was must not be touched, least of
-                // all where it is somebody else's and that is why the step failed.
-                let now = guarded(step, self.world.observe(before)).await?;
+                // all where it is somebody else's and that is why the step failed. Looked
+                // at as it was before the step, by what the step was to make of it: what
+                // it added is not to be found in `before`.
+                let like = match &step.action {
+                    Action::Ensure { desired, .. } => desired,
+                    _ => before,
+                };
+                let now = guarded(step, self.world.observe(like)).await?;
                 if now.as_ref() != Some(before) {
                     guarded(step, self.world.ensure(before, &context)).await?;
                 }

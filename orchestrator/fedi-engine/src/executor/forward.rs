@@ -134,12 +134,15 @@ impl Executor<'_> {
             Action::Remove { resource } => resource,
             Action::Run { .. } | Action::Pivot { .. } => return Ok(None),
         };
-        // Nothing is begun yet, so looking may be broken off.
+        // Nothing is begun yet: looking may be broken off, and after it the run may still
+        // stop here.
         let found = tokio::select! {
-            found = guarded(step, self.world.observe(like)) => found?,
-            () = self.stop.requested() => {
-                return Err(DriverError::new(DriverErrorKind::Interrupted, format!("Stopped before `{}`", step.title)));
-            }
+            biased;
+            () = self.stop.requested() => None,
+            found = guarded(step, self.world.observe(like)) => Some(found?),
+        };
+        let Some(found) = found.filter(|_| !self.stop.is_requested()) else {
+            return Err(DriverError::new(DriverErrorKind::Interrupted, format!("Stopped before `{}`", step.title)));
         };
         match found {
             Some(found) => same(step, found).map(Some),

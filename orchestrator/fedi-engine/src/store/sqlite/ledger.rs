@@ -61,7 +61,12 @@ pub(super) fn change(connection: &Connection, run: RunId, at: &str, change: &Led
             let deployment = resource.deployment().map(DeploymentName::as_str);
             lay(connection, run, step, at, resource.id().as_str(), deployment, Some(&json))
         }
-        LedgerChange::Gone { step, resource } => lay(connection, run, step, at, resource.as_str(), None, None),
+        LedgerChange::Gone { step, resource, along } => {
+            for id in along {
+                connection.prepare_cached("DELETE FROM ledger WHERE id = ?")?.execute([id.as_str()])?;
+            }
+            lay(connection, run, step, at, resource.as_str(), None, None)
+        }
     }
 }
 
