@@ -162,6 +162,12 @@ impl SimHandle {
             .collect()
     }
 
+    /// A task's exit text, if it has ended.
+    pub fn exit_text(&self, upid: &str) -> Option<String> {
+        let state = self.sim.read();
+        state.tasks.iter().rev().find(|task| task.upid == upid).and_then(|task| task.status.clone())
+    }
+
     /// The volume ids of a storage, sorted.
     pub fn volumes(&self, storage: &str) -> Vec<String> {
         let state = self.sim.read();

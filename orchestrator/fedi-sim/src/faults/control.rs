@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
 
 use super::Fault;
-use crate::cluster::{Daemon, Proxied};
+use crate::cluster::{Daemon, Node, Proxied};
 use crate::sim::Sim;
 
 /// Something that happens to the simulated cluster.
@@ -30,6 +30,18 @@ pub enum Command {
         node: String,
         /// The state of the link.
         link: Proxied,
+    },
+    /// Adds a node that is known to the cluster but has no API of its own here.
+    AddNode {
+        /// Its name.
+        node: String,
+        /// Why it is not reached.
+        link: Proxied,
+    },
+    /// Removes a node, with its VMs.
+    RemoveNode {
+        /// Its name.
+        node: String,
     },
     /// What a node's pvedaemon does.
     Pvedaemon {
@@ -129,6 +141,16 @@ async fn carry_out(sim: &Arc<Sim>, command: Command) -> Result<Value, String> {
         Command::ClearFaults => sim.faults.clear(),
         Command::Node { node, link } => {
             sim.write().node_mut(&node).ok_or_else(|| no_node(&node))?.link = link;
+        }
+        Command::AddNode { node, link } => {
+            let mut state = sim.write();
+            let like = state.nodes.first().cloned().ok_or_else(|| no_node("*"))?;
+            state.nodes.push(Node { name: node, link, ..like });
+        }
+        Command::RemoveNode { node } => {
+            let mut state = sim.write();
+            state.nodes.retain(|known| known.name != node);
+            state.vms.retain(|_, vm| vm.node != node);
         }
         Command::Pvedaemon { node, daemon } => {
             sim.write().node_mut(&node).ok_or_else(|| no_node(&node))?.pvedaemon = daemon;

@@ -18,6 +18,8 @@ use crate::traffic::RequestRecord;
 
 /// Longest line that is kept in memory at all.
 const LINE_LIMIT: usize = 64 << 10;
+/// Room made for each read, bytes.
+const CHUNK: usize = 64 << 10;
 
 /// Bytes in and out, with the time limit on silence.
 pub(crate) struct Wire<S> {
@@ -29,6 +31,7 @@ pub(crate) struct Wire<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Reads more into the buffer; `false` when the peer is done or silent for too long.
     pub(crate) async fn fill(&mut self) -> io::Result<bool> {
+        self.buffer.reserve(CHUNK);
         let read = self.stream.read_buf(&mut self.buffer);
         match tokio::time::timeout(self.idle, read).await {
             Ok(count) => Ok(count? > 0),

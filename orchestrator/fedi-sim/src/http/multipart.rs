@@ -29,7 +29,7 @@ pub(crate) struct Multipart {
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+    memchr::memmem::find(haystack, needle)
 }
 
 /// Position and length of the delimiter with its line end.

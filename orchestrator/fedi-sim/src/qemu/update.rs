@@ -214,22 +214,19 @@ async fn run(call: &Call, worker: &Worker, mut change: Change) -> ApiResult<()> 
     let sim = &call.sim;
     let node = call.node.clone();
     let vmid = change.vmid;
-    {
-        let state = sim.read();
-        let vm = state.vm(&node, vmid)?;
-        change.check_vm(vm)?;
-        for option in &change.revert {
-            match vm.config.get(option) {
-                Some(value) => {
-                    change.set.insert(option.clone(), value.clone());
-                }
-                None if vm.pending.contains_key(option) => change.delete.push(option.clone()),
-                None => {}
+    let vm = sim.read().vm(&node, vmid)?.clone();
+    change.check_vm(&vm)?;
+    for option in &change.revert {
+        match vm.config.get(option) {
+            Some(value) => {
+                change.set.insert(option.clone(), value.clone());
             }
+            None if vm.pending.contains_key(option) => change.delete.push(option.clone()),
+            None => {}
         }
-        worker.log(format!("update VM {vmid}: {}", change.shown));
-        state.may_write(&node, vmid, worker.pid())?;
     }
+    worker.log(format!("update VM {vmid}: {}", change.shown));
+    sim.read().may_write(&node, vmid, worker.pid())?;
     let mut order = boot_order(&sim.read().vm(&node, vmid)?.config);
     let mut modified: BTreeSet<String> = BTreeSet::new();
     for option in change.delete.clone() {

@@ -202,6 +202,7 @@ async fn fetch(
 }
 
 async fn read_some(worker: &Worker, stream: &mut TcpStream, buffer: &mut Vec<u8>) -> ApiResult<usize> {
+    buffer.reserve(64 << 10);
     loop {
         // Looks up from the socket now and then to hear an interrupt.
         match tokio::time::timeout(Duration::from_millis(50), stream.read_buf(buffer)).await {
