@@ -21,8 +21,6 @@ pub enum Workflow {
     Deploy,
     /// Remove a deployment and all that it holds.
     Destroy,
-    /// Give an application new values of its secrets.
-    RotateSecrets,
 }
 
 impl fmt::Display for Workflow {
@@ -30,7 +28,6 @@ impl fmt::Display for Workflow {
         f.write_str(match self {
             Self::Deploy => "deploy",
             Self::Destroy => "destroy",
-            Self::RotateSecrets => "rotate-secrets",
         })
     }
 }

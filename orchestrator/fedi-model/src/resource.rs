@@ -69,6 +69,11 @@ impl ResourceId {
         Self(format!("system/{deployment}"))
     }
 
+    /// The id of the secrets on a deployment's guest.
+    pub fn delivery(deployment: &DeploymentName) -> Self {
+        Self(format!("delivery/{deployment}"))
+    }
+
     /// The id of a deployment's secret.
     pub fn secret(deployment: &DeploymentName, name: &SecretName) -> Self {
         Self(format!("secret/{deployment}/{name}"))
@@ -91,10 +96,23 @@ impl Resource {
             Self::Vm(it) => return ResourceId::vm(&it.deployment),
             Self::HostKey(it) => format!("host-key/{}", it.guest.deployment),
             Self::Records(it) => format!("records/{}/{}", it.deployment, it.zone),
-            Self::Delivery(it) => format!("delivery/{}", it.guest.deployment),
+            Self::Delivery(it) => return ResourceId::delivery(&it.guest.deployment),
             Self::Lease(it) => return ResourceId::lease(&it.guest.deployment),
             Self::System(it) => return ResourceId::system(&it.guest.deployment),
         })
+    }
+
+    /// What lives on it and is gone for good when it goes: of a VM, all that is on its
+    /// guest. What has a step of its own when a deployment is destroyed is not among it.
+    pub fn takes_along(&self) -> Vec<ResourceId> {
+        match self {
+            Self::Vm(it) => vec![
+                ResourceId::delivery(&it.deployment),
+                ResourceId::lease(&it.deployment),
+                ResourceId::system(&it.deployment),
+            ],
+            _ => Vec::new(),
+        }
     }
 
     /// The deployment that it belongs to; images are shared and belong to none.

@@ -19,7 +19,6 @@ pub fn plan(plan: &Plan) -> String {
     let verb = match plan.workflow {
         Workflow::Deploy => "Deploy",
         Workflow::Destroy => "Destroy",
-        Workflow::RotateSecrets => "Rotate secrets of",
     };
     let _ = writeln!(text, "{verb} `{}` on host `{}`\n", plan.deployment, plan.host);
     for stage in &plan.stages {
@@ -37,7 +36,7 @@ pub fn summary(plan: &Plan) -> String {
     if plan.is_empty() {
         return match plan.workflow {
             Workflow::Destroy => format!("Nothing of `{}` is left", plan.deployment),
-            Workflow::Deploy | Workflow::RotateSecrets => {
+            Workflow::Deploy => {
                 format!("No changes: `{}` on host `{}` is as its files say", plan.deployment, plan.host)
             }
         };

@@ -25,6 +25,9 @@ pub enum LedgerChange {
         step: StepId,
         /// Which resource.
         resource: ResourceId,
+        /// What lived on it, see [`Resource::takes_along`]: gone too, and for good. No
+        /// plan removes such a resource before its pivot, so no undo comes back to it.
+        along: Vec<ResourceId>,
     },
     /// The step is taken back: as if it had never been.
     Reverted {
@@ -39,13 +42,13 @@ impl RunState {
         let Some(step) = event.step().and_then(|id| self.plan.step(id)) else {
             return LedgerChange::None;
         };
-        let Some(resource) = step.resource() else {
+        let (Action::Ensure { desired: resource, .. } | Action::Remove { resource }) = &step.action else {
             return LedgerChange::None;
         };
         let id = step.id.clone();
         let as_found = |found: Option<&Resource>| match found {
             Some(found) => LedgerChange::Made { step: id.clone(), resource: Box::new(found.clone()) },
-            None => LedgerChange::Gone { step: id.clone(), resource: resource.clone() },
+            None => LedgerChange::Gone { step: id.clone(), resource: resource.id(), along: resource.takes_along() },
         };
         match event {
             RunEvent::Finished { after, .. } => as_found(after.as_deref()),

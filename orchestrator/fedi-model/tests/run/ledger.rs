@@ -11,7 +11,7 @@ fn made(resource: Resource) -> LedgerChange {
 }
 
 fn gone(resource: &Resource) -> LedgerChange {
-    LedgerChange::Gone { step: StepId::new(resource.id().as_str()), resource: resource.id() }
+    LedgerChange::Gone { step: StepId::new(resource.id().as_str()), resource: resource.id(), along: resource.takes_along() }
 }
 
 fn reverted(resource: &Resource) -> LedgerChange {

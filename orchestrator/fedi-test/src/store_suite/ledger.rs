@@ -1,7 +1,7 @@
 //! What fedi owns.
 
 use fedi_engine::store::Store;
-use fedi_model::plan::StepId;
+use fedi_model::plan::{Step, StepId};
 use fedi_model::resource::Resource;
 use fedi_model::run::RunEvent;
 
@@ -138,4 +138,33 @@ pub async fn settles_when_a_run_is_over(bed: impl StoreBed) {
     assert_eq!(owned(store.as_ref(), &address).await, Some(address.clone()));
     journal.all([undone(&address), RunEvent::Unwound]).await;
     assert_eq!(owned(store.as_ref(), &address).await, None);
+}
+
+/// What lives on a VM is gone with it, in the same moment.
+pub async fn a_vm_takes_its_guest_along(bed: impl StoreBed) {
+    let store = bed.open().await;
+    let fence = writer(store.as_ref()).await;
+    let sample = Sample::new("one");
+    let other = Sample::new("two");
+    let on_guest = [sample.delivery(), sample.lease(), sample.system()];
+    let all: Vec<Resource> = [sample.vm(), sample.host_key()].into_iter().chain(on_guest).collect();
+    let first = plan_of("one", all.iter().map(|it| ensure(it.clone(), None)).collect());
+    let mut journal = Journal::begin(store.as_ref(), fence, &first).await.unwrap();
+    for it in &all {
+        journal.all([started(it), made(it)]).await;
+    }
+    journal.append(RunEvent::Completed).await.unwrap();
+    let second = plan_of("two", vec![ensure(other.lease(), None)]);
+    let mut journal = Journal::begin(store.as_ref(), fence, &second).await.unwrap();
+    journal.all([started(&other.lease()), made(&other.lease()), RunEvent::Completed]).await;
+
+    let mut third = plan_of("one", vec![remove(sample.vm())]);
+    third.stages.insert(0, stage("pivot", vec![Step::pivot("no way back")]));
+    let mut journal = Journal::begin(store.as_ref(), fence, &third).await.unwrap();
+    journal.append(RunEvent::Pivoted { step: StepId::new("pivot") }).await.unwrap();
+    let gone = RunEvent::Finished { step: StepId::new(sample.vm().id().as_str()), after: None };
+    journal.all([started(&sample.vm()), gone]).await;
+    assert_eq!(names(bed.open().await.as_ref()).await, ["host-key/one", "lease/two"]);
+    journal.append(RunEvent::Completed).await.unwrap();
+    assert_eq!(names(bed.open().await.as_ref()).await, ["host-key/one", "lease/two"]);
 }

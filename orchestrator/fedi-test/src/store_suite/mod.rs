@@ -38,7 +38,7 @@ macro_rules! store_conformance {
         ]);
         $crate::store_conformance!(@ $make, ledger: [
             holds_what_was_made, reverts_to_what_was_before, forgets_what_is_gone, tells_deployments_apart,
-            settles_when_a_run_is_over
+            settles_when_a_run_is_over, a_vm_takes_its_guest_along
         ]);
         $crate::store_conformance!(@ $make, lease: [
             has_one_holder, fences_grow, a_dead_holder_is_followed, the_holder_may_take_it_again,
