@@ -201,11 +201,7 @@ in
 
       fedi-mastodon-drain = fedi.shared.drain {
         description = "Let Mastodon's queues run out";
-        stop = [
-          "mastodon-web.service"
-          "mastodon-media-auto-remove.timer"
-        ]
-        ++ streaming;
+        stop = lib.optional mastodon.mediaAutoRemove.enable "mastodon-media-auto-remove.timer";
         path = [
           config.services.redis.package
           pkgs.gawk

@@ -174,8 +174,6 @@ in
 
       fedi-peertube-drain = fedi.shared.drain {
         description = "Let PeerTube's jobs run out";
-        # One process takes requests and works on jobs: nginx keeps the requests away.
-        stop = [ "nginx.service" ];
         path = [
           config.services.redis.package
           pkgs.gawk

@@ -210,10 +210,7 @@ in
 
       fedi-pixelfed-drain = fedi.shared.drain {
         description = "Let Pixelfed's queues run out";
-        stop = [
-          "nginx.service"
-          "pixelfed-cron.timer"
-        ];
+        stop = [ "pixelfed-cron.timer" ];
         path = [
           config.services.redis.package
           pkgs.gawk

@@ -101,6 +101,7 @@ let
         echo ${state.version} > ${versionFile app}
         install -d -m 0711 ${dirOf cfg.leaseMarkers} ${cfg.leaseMarkers}
         touch ${marker app}
+        rm -f /run/fedi/maintenance
       '';
     serviceConfig = {
       Type = "oneshot";

@@ -48,7 +48,11 @@ in
       recommendedGzipSettings = lib.mkDefault true;
       virtualHosts = lib.genAttrs cfg.maintenanceHosts (_: {
         extraConfig = ''
-          error_page 502 504 = @fedi_maintenance;
+          error_page 502 503 504 = @fedi_maintenance;
+          # Set while queued work runs out, before anything is stopped.
+          if (-e /run/fedi/maintenance) {
+            return 503;
+          }
         '';
         locations."@fedi_maintenance" = {
           return = "503";

@@ -63,20 +63,26 @@ rec {
     }
   ];
 
-  # Stops taking requests and lets queued work run out: `stop` names the units that
-  # take requests, `busy` prints the number of pieces of work that are left. The limit
-  # is the hook's own.
+  # Stops taking requests (nginx answers 503) and lets queued work run out: `stop` names
+  # units that would bring more, `busy` prints the number of pieces of work that are left.
+  # The limit is the hook's own. When it fails, requests are taken again.
   drain =
     {
       description,
-      stop,
+      stop ? [ ],
       busy,
       path,
     }:
     {
       inherit description path;
       script = ''
+        install -d -m 0711 /run/fedi
+        touch /run/fedi/maintenance
+      ''
+      + lib.optionalString (stop != [ ]) ''
         systemctl stop ${lib.escapeShellArgs stop}
+      ''
+      + ''
         left() {
           ${busy}
         }
@@ -88,6 +94,9 @@ rec {
           before=$count
           sleep 2
         done
+      '';
+      postStop = ''
+        [ "$SERVICE_RESULT" = success ] || rm -f /run/fedi/maintenance
       '';
       serviceConfig.Type = "oneshot";
     };

@@ -52,6 +52,8 @@ ANSWERS = [
     ("matrix-bucket", "example.test", "GET", "/.well-known/matrix/client", 200, ("content-type", "application/json"), "https://matrix.example.test"),
     ("matrix-bucket", "matrix.example.test", "GET", "/_matrix/client/versions", 503, ("retry-after", "120"), ""),
     ("matrix-bucket", "matrix.example.test", "GET", "/_synapse/admin/v1/users", 404, None, ""),
+    ("matrix-bucket", "matrix.example.test", "GET", "/#drained", 503, ("retry-after", "120"), ""),
+    ("peertube-local", "peertube.example.test", "GET", "/anything#drained", 503, ("retry-after", "120"), ""),
     ("matrix-local", "matrix.example.test", "GET", "/.well-known/matrix/server", 200, ("access-control-allow-origin", "*"), "matrix.example.test:443"),
     ("mastodon-bucket", "example.test", "GET", "/.well-known/webfinger?resource=acct:a@example.test", 301, ("location", "https://mastodon.example.test/.well-known/webfinger?resource=acct:a@example.test"), ""),
     ("mastodon-bucket", "example.test", "GET", "/.well-known/webfinger", 301, ("access-control-allow-origin", "*"), ""),
@@ -81,6 +83,9 @@ def check(systems, skip):
                 continue
             script.append(f"[ -e {title}.refused ] || nginx -c /test/{title}.conf 2> {title}.log")
             for index, (_, host, method, path, *_rest) in wanted:
+                # `#` after a path: while queued work runs out.
+                path, drained = path.removesuffix("#drained"), path.endswith("#drained")
+                script.append("mkdir -p /run/fedi; touch /run/fedi/maintenance" if drained else "rm -f /run/fedi/maintenance")
                 script.append(
                     f"curl --silent --max-time 10 --request {method} --header 'Host: {host}' "
                     f"--dump-header {index}.head --output {index}.body 'http://127.0.0.1:8080{path}'"

@@ -57,6 +57,7 @@ let
     script = option types.lines "";
     preStart = option types.lines "";
     postStart = option types.lines "";
+    postStop = option types.lines "";
     serviceConfig = option directives { };
     startAt = option (types.either types.str (types.listOf types.str)) [ ];
     restartIfChanged = option types.bool true;
