@@ -32,7 +32,7 @@
 //! match vm.create(&wanted).await {
 //!     Ok(upid) => {
 //!         client.wait(&upid, &Wait::up_to(Duration::from_secs(900))).await?;
-//!         let running = vm.status().await?.is_some_and(|status| status.is_running());
+//!         let running = vm.await_start(&upid, &Wait::up_to(Duration::from_secs(120))).await?;
 //!         println!("running: {running}");
 //!     }
 //!     Err(error) if error.class().is_exists() => println!("9001 is taken"),

@@ -46,6 +46,14 @@ impl Wait {
         self.started = ago;
         self
     }
+
+    /// How long to wait before there can be anything to see, if that is known.
+    pub(crate) fn first_pause(&self) -> Option<Duration> {
+        match Polls::new(self.estimate).pause(self.started) {
+            Pause::Exactly(pause) => Some(pause.min(self.deadline)),
+            Pause::About(_) => None,
+        }
+    }
 }
 
 /// A task that ended well.
@@ -99,7 +107,7 @@ impl Client {
     }
 
     /// The error of a task that failed. Its exit text alone does not say that a disk was full.
-    async fn failure(&self, upid: &Upid, exit: &Exit) -> Error {
+    pub(crate) async fn failure(&self, upid: &Upid, exit: &Exit) -> Error {
         let text = exit.to_string();
         let mut class = match exit {
             Exit::Unknown => Class::Ambiguous,

@@ -6,6 +6,7 @@ mod create;
 mod device;
 mod network;
 mod power;
+mod start;
 
 pub use agent::{AgentRequest, ExecStatus, GuestFile, GuestInterface, GuestRequest};
 pub use config::{ConfigChange, GetConfig, SetConfig, VmConfig};
@@ -42,7 +43,7 @@ impl Vm {
     /// Makes the VM, and starts it if the request says so. An id that is taken is a conflict; nothing was done then.
     ///
     /// The task that is named here ends before the VM runs: the start is a second task that nothing names. See
-    /// [`Vm::status`] and [`Vm::tasks`].
+    /// [`Vm::await_start`].
     pub async fn create(&self, vm: &CreateVm) -> Result<Upid, Error> {
         self.client.send(&create::Create { node: &self.node, vmid: self.vmid, vm }).await
     }
