@@ -10,24 +10,30 @@ impl ProxmoxHost {
     pub(super) fn fault(&self, error: &Error, what: impl Into<String>) -> DriverError {
         let host = &self.name;
         let (kind, hint) = match error.class() {
-            Class::NotSent | Class::Transient => {
-                (DriverErrorKind::Unavailable, Some(format!("Is `{}` up, and reachable from here?", self.client.endpoint())))
+            Class::NotSent | Class::Transient => (
+                DriverErrorKind::Unavailable,
+                Some(format!("Is `{}` up, and reachable from here?", self.client.endpoint())),
+            ),
+            Class::Ambiguous | Class::Deadline | Class::Aborted | Class::Checksum => {
+                (DriverErrorKind::Unavailable, None)
             }
-            Class::Ambiguous | Class::Deadline | Class::Aborted | Class::Checksum => (DriverErrorKind::Unavailable, None),
             Class::Conflict(Conflict::Locked | Conflict::Digest) => (DriverErrorKind::Unavailable, None),
             Class::Quorum => (
                 DriverErrorKind::Unavailable,
                 Some("Nothing can be changed on a cluster without quorum; bring its other nodes back".to_owned()),
             ),
-            Class::NoSpace => {
-                (DriverErrorKind::Exhausted, Some(format!("Make room on `{host}`, or name another storage in host.toml")))
-            }
+            Class::NoSpace => (
+                DriverErrorKind::Exhausted,
+                Some(format!("Make room on `{host}`, or name another storage in host.toml")),
+            ),
             Class::Permission { .. } => {
                 (DriverErrorKind::Denied, Some(format!("Run `fedi doctor {host}` for the commands that grant it")))
             }
             Class::Credentials => (
                 DriverErrorKind::Denied,
-                Some(format!("Is the token in `hypervisor.token` of hosts/{host}/host.toml whole, enabled and not expired?")),
+                Some(format!(
+                    "Is the token in `hypervisor.token` of hosts/{host}/host.toml whole, enabled and not expired?"
+                )),
             ),
             Class::Certificate { presented } => (
                 DriverErrorKind::Denied,

@@ -21,13 +21,15 @@ const DOWNLOAD: Duration = Duration::from_secs(60 * 60);
 impl ProxmoxHost {
     pub(super) async fn find_image(&self, image: &Image) -> Result<Option<Image>, DriverError> {
         let found = self.image_storage().image(&image.file).await;
-        let found = found.map_err(|error| self.fault(&error, format!("Failed to look for images on `{}`", self.name)))?;
+        let found =
+            found.map_err(|error| self.fault(&error, format!("Failed to look for images on `{}`", self.name)))?;
         Ok(found.map(|volume| Image { bytes: volume.size.or(image.bytes), ..image.clone() }))
     }
 
     pub(super) async fn stored_images(&self) -> Result<Vec<StoredImage>, DriverError> {
         let volumes = self.image_storage().images().await;
-        let volumes = volumes.map_err(|error| self.fault(&error, format!("Failed to list the images on `{}`", self.name)))?;
+        let volumes =
+            volumes.map_err(|error| self.fault(&error, format!("Failed to list the images on `{}`", self.name)))?;
         let ours = volumes.iter().filter(|volume| volume.file_name().starts_with(PREFIX));
         Ok(ours
             .map(|volume| StoredImage { file: volume.file_name().to_owned(), bytes: volume.size.unwrap_or(0) })
@@ -45,7 +47,10 @@ impl ProxmoxHost {
             self.upload(image, cx).await?;
         }
         self.find_image(image).await?.ok_or_else(|| {
-            DriverError::new(DriverErrorKind::Failed, format!("The image `{}` did not arrive on `{}`", image.file, self.name))
+            DriverError::new(
+                DriverErrorKind::Failed,
+                format!("The image `{}` did not arrive on `{}`", image.file, self.name),
+            )
         })
     }
 
@@ -79,9 +84,10 @@ impl ProxmoxHost {
         let wait = Wait::up_to(IN_PLACE);
         match self.client.wait(&upid, &wait).await {
             Ok(_) => Ok(()),
-            Err(error) if *error.class() == Class::Checksum => Err(self
-                .fault(&error, what())
-                .hint(format!("`{}` changed while it was sent, or was damaged on its way; run it again", path.display()))),
+            Err(error) if *error.class() == Class::Checksum => Err(self.fault(&error, what()).hint(format!(
+                "`{}` changed while it was sent, or was damaged on its way; run it again",
+                path.display()
+            ))),
             Err(error) => Err(self.fault(&error, what())),
         }
     }
@@ -93,9 +99,9 @@ impl ProxmoxHost {
         cx.progress("the host fetches the image", None, None);
         match self.client.wait(&upid, &Wait::up_to(DOWNLOAD)).await {
             Ok(_) => Ok(()),
-            Err(error) if *error.class() == Class::Checksum => {
-                Err(self.fault(&error, what()).hint("`image.sha256` in host.toml is not the digest of what the URL gives"))
-            }
+            Err(error) if *error.class() == Class::Checksum => Err(self
+                .fault(&error, what())
+                .hint("`image.sha256` in host.toml is not the digest of what the URL gives")),
             Err(error) => Err(self.fault(&error, what())),
         }
     }

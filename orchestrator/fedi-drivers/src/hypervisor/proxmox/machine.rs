@@ -47,12 +47,15 @@ impl ProxmoxHost {
     pub(super) async fn find(&self, like: &Vm) -> Result<Option<Found>, DriverError> {
         let what = || format!("Failed to look for VM `{}` on host `{}`", like.deployment, self.name);
         if let Some(vmid) = like.vmid
-            && let Some(found) = self.at(like, &self.settings.node, vmid).await.map_err(|error| self.fault(&error, what()))?
+            && let Some(found) =
+                self.at(like, &self.settings.node, vmid).await.map_err(|error| self.fault(&error, what()))?
         {
             return Ok(Some(found));
         }
         for entry in self.entries().await.map_err(|error| self.fault(&error, what()))? {
-            if entry.name.as_deref() != Some(like.deployment.as_str()) && Some(entry.vmid) != like.vmid {
+            // The list knows names only once the node has broadcast them: up to ten seconds late.
+            let named_otherwise = entry.name.as_deref().is_some_and(|name| name != like.deployment.as_str());
+            if named_otherwise && Some(entry.vmid) != like.vmid {
                 continue;
             }
             let found = self.at(like, &entry.node, entry.vmid).await.map_err(|error| self.fault(&error, what()))?;
@@ -199,7 +202,8 @@ impl ProxmoxHost {
                 self.await_create(&like, &upid, cx).await?;
             }
             return self.find(&like).await?.ok_or_else(|| {
-                DriverError::new(DriverErrorKind::Failed, what()).cause("It is not there although Proxmox says it was made")
+                DriverError::new(DriverErrorKind::Failed, what())
+                    .cause("It is not there although Proxmox says it was made")
             });
         }
         Err(DriverError::new(DriverErrorKind::Unavailable, what())

@@ -14,15 +14,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use fedi_engine::drivers::{
-    DriverError, DriverErrorKind, Hypervisor, HypervisorReport, StepContext, StoredImage,
-};
+use fedi_engine::drivers::{DriverError, DriverErrorKind, Hypervisor, HypervisorReport, StepContext, StoredImage};
 use fedi_model::inventory::{Hypervisor as Settings, Tls};
 use fedi_model::name::{DeploymentName, HostName};
 use fedi_model::resource::{Image, Vm};
 use proxmox_api::{
-    ApiToken, Class, Client, Credentials, Endpoint, Estimate, Fingerprint, History, Node, Observer, Options, State, Storage, Trust,
-    VmEntry,
+    ApiToken, Class, Client, Credentials, Endpoint, Estimate, Fingerprint, History, Node, Observer, Options, State,
+    Storage, Trust, VmEntry,
 };
 use tokio::sync::Mutex;
 
@@ -71,8 +69,9 @@ impl ProxmoxHost {
         observer: Option<Arc<dyn Observer>>,
     ) -> Result<Self, DriverError> {
         let wrong = || DriverError::new(DriverErrorKind::Invalid, format!("Host `{name}` cannot be used"));
-        let endpoint = Endpoint::parse(&settings.endpoint)
-            .map_err(|error| wrong().because(&error).hint(format!("See `hypervisor.endpoint` in hosts/{name}/host.toml")))?;
+        let endpoint = Endpoint::parse(&settings.endpoint).map_err(|error| {
+            wrong().because(&error).hint(format!("See `hypervisor.endpoint` in hosts/{name}/host.toml"))
+        })?;
         let trust = trust(&settings.tls, ca)
             .map_err(|error| error.hint(format!("See `hypervisor.tls` in hosts/{name}/host.toml")))?;
         let token: ApiToken = token.trim().parse().map_err(|error: proxmox_api::NotAToken| {
@@ -163,10 +162,13 @@ impl Hypervisor for ProxmoxHost {
         let Some(vmid) = vm.vmid else { return Ok(None) };
         match self.node().vm(vmid).read_guest_file(path).await {
             Ok(file) => Ok(file.map(|file| file.content)),
-            Err(error) => match error.class() {
-                Class::State(State::AgentSilent | State::Stopped) | Class::Transient | Class::NotSent => Ok(None),
-                _ => Err(self.fault(&error, format!("Failed to read `{path}` of VM `{}` through its agent", vm.deployment))),
-            },
+            Err(error) => {
+                match error.class() {
+                    Class::State(State::AgentSilent | State::Stopped) | Class::Transient | Class::NotSent => Ok(None),
+                    _ => Err(self
+                        .fault(&error, format!("Failed to read `{path}` of VM `{}` through its agent", vm.deployment))),
+                }
+            }
         }
     }
 

@@ -75,7 +75,12 @@ impl ProxmoxHost {
         let foreign = |why: String| {
             DriverError::new(
                 DriverErrorKind::Foreign,
-                format!("VM {} on host `{}` cannot be proved to be `{}`", found.machine.vmid(), self.name, wanted.deployment),
+                format!(
+                    "VM {} on host `{}` cannot be proved to be `{}`",
+                    found.machine.vmid(),
+                    self.name,
+                    wanted.deployment
+                ),
             )
             .cause(why)
             .hint("fedi destroys only what it can prove it made; remove it by hand")
@@ -87,7 +92,8 @@ impl ProxmoxHost {
             None => return Err(foreign("Its description has lost fedi's mark".to_owned())),
         }
         let entries = self.entries().await;
-        let entries = entries.map_err(|error| self.fault(&error, format!("Failed to look at pool `{}`", self.settings.pool)))?;
+        let entries =
+            entries.map_err(|error| self.fault(&error, format!("Failed to look at pool `{}`", self.settings.pool)))?;
         if entries.iter().any(|entry| entry.vmid == found.machine.vmid()) {
             return Ok(());
         }

@@ -106,7 +106,8 @@ impl ProxmoxHost {
             let found = storages.iter().find(|storage| storage.storage == *name);
             match found {
                 Some(storage) if storage.holds(content) && storage.enabled && storage.active => {
-                    let free = storage.available.map_or_else(String::new, |bytes| format!(", {} GiB free", bytes >> 30));
+                    let free =
+                        storage.available.map_or_else(String::new, |bytes| format!(", {} GiB free", bytes >> 30));
                     report.fine.push(format!("Storage `{name}` takes `{content}`{free}"));
                 }
                 Some(storage) if !storage.holds(content) => report.problems.push((
