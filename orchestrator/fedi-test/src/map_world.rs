@@ -66,6 +66,13 @@ impl MapWorld {
         self.inner.lock().unwrap().resources.get(id).cloned()
     }
 
+    /// Takes a thing away behind fedi's back.
+    pub fn take(&self, id: &ResourceId) {
+        self.change(|inner| {
+            inner.resources.remove(id);
+        });
+    }
+
     /// Puts a thing there behind fedi's back.
     pub fn put(&self, resource: Resource) {
         self.change(|inner| {

@@ -2,10 +2,10 @@
 
 use fedi_model::event::Event;
 use fedi_model::plan::{Action, Step, StepId};
-use fedi_model::run::{Failure, RunEvent, Undo};
+use fedi_model::run::{Failure, RunEvent, Undo, holds_data};
 
 use super::context::Context;
-use super::{Cut, Executor, Next, guarded};
+use super::{Cut, Executor, Next, gone, guarded};
 use crate::drivers::DriverError;
 
 impl Executor<'_> {
@@ -67,6 +67,10 @@ impl Executor<'_> {
                     _ => before,
                 };
                 let now = guarded(step, self.world.observe(like)).await?;
+                if now.is_none() && holds_data(before) {
+                    let hint = "Find out what became of it; `fedi run abandon` leaves things as they are";
+                    return Err(gone(step, before).hint(hint));
+                }
                 if now.as_ref() != Some(before) {
                     guarded(step, self.world.ensure(before, &context)).await?;
                 }

@@ -3,12 +3,12 @@
 use fedi_model::event::Event;
 use fedi_model::plan::{Action, Stage, Step};
 use fedi_model::resource::Resource;
-use fedi_model::run::{FailureKind, RunEvent, StepState};
+use fedi_model::run::{FailureKind, RunEvent, StepState, holds_data};
 use futures::future::join_all;
 use tokio::sync::Semaphore;
 
 use super::context::Context;
-use super::{Cut, Executor, Next, guarded};
+use super::{Cut, Executor, Next, gone, guarded};
 use crate::drivers::{DriverError, DriverErrorKind};
 
 impl Executor<'_> {
@@ -146,6 +146,9 @@ impl Executor<'_> {
         };
         match found {
             Some(found) => same(step, found).map(Some),
+            None if was_there(step) && holds_data(like) => {
+                Err(gone(step, like).hint("Find out what became of it; run the command again to plan afresh"))
+            }
             None => Ok(None),
         }
     }
@@ -169,6 +172,11 @@ impl Executor<'_> {
             Action::Pivot { .. } => Ok(None),
         }
     }
+}
+
+/// Whether the thing was there when the plan was made, and is to stay.
+fn was_there(step: &Step) -> bool {
+    matches!(step.action, Action::Ensure { observed: Some(_), .. })
 }
 
 /// A driver that answers with another thing than it was asked for is wrong.

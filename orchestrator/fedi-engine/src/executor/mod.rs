@@ -42,6 +42,7 @@ use std::time::Duration;
 
 use fedi_model::event::Event;
 use fedi_model::plan::Step;
+use fedi_model::resource::Resource;
 use fedi_model::run::Failure;
 use futures::FutureExt;
 use jiff::Timestamp;
@@ -103,6 +104,13 @@ impl Executor<'_> {
             () = self.clock.sleep(duration) => true,
         }
     }
+}
+
+/// What was there is gone, and made anew it would be another one: an empty disk in the
+/// place of a full one, a new key in the place of a known one.
+fn gone(step: &Step, resource: &Resource) -> DriverError {
+    DriverError::new(DriverErrorKind::Drift, format!("Failed at `{}`", step.title))
+        .cause(format!("`{}` is gone, and what it held cannot be made again", resource.id()))
 }
 
 /// Carries a driver's work out; its panic is a failure like any other. What it says

@@ -34,6 +34,44 @@ async fn an_undone_change_leaves_what_was_owned_before() {
 }
 
 #[tokio::test]
+async fn what_held_data_and_is_gone_is_not_made_anew() {
+    let bench = Bench::new();
+    let secret = bench.sample.secret("signing-key");
+    let plan = bench.plan(vec![stage("secrets", vec![ensure(secret.clone(), Some(secret))])]);
+    let outcome = bench.start(&plan).await;
+    let causes = &outcome.failure().unwrap().causes;
+    assert_eq!(*causes, ["`secret/matrix/signing-key` is gone, and what it held cannot be made again"]);
+    assert_eq!(outcome.exit_code(), 1);
+    assert!(bench.map.snapshot().is_empty());
+}
+
+#[tokio::test]
+async fn what_held_data_and_is_gone_is_not_restored() {
+    let bench = Bench::new();
+    let (small, mut sample) = (bench.sample.vm(), bench.sample.clone());
+    sample.memory_mib = 8192;
+    bench.map.put(small.clone());
+    bench.world.fail(Verb::Ensure, RECORDS, 1, Moment::Hang, Failed);
+    let plan = bench.plan(vec![
+        stage("machine", vec![ensure(sample.vm(), Some(small.clone()))]),
+        stage("names", vec![ensure(sample.records(), None)]),
+    ]);
+    let stop = async {
+        // Somebody destroys the machine behind fedi's back.
+        bench.map.take(&small.id());
+        bench.engine.interrupt().request();
+    };
+    let outcome = meanwhile(&bench.world, (Verb::Ensure, RECORDS), bench.start(&plan), stop).await;
+    let run = outcome.run().unwrap();
+    let outcome = bench.context.engine(bench.world.clone()).undo(run).await.unwrap();
+    assert!(matches!(outcome, Outcome::Paused { direction: Direction::Backward, .. }), "{outcome:?}");
+    assert!(outcome.failure().unwrap().causes[0].contains("`vm/matrix` is gone"));
+    assert_eq!(bench.map.get(&small.id()), None);
+    assert_eq!(bench.context.engine(bench.world.clone()).abandon(run).await.unwrap().exit_code(), 0);
+    assert_eq!(bench.owned().await, [""; 0]);
+}
+
+#[tokio::test]
 async fn images_are_kept_and_owned() {
     let bench = Bench::new();
     let image = bench.sample.image();

@@ -16,7 +16,7 @@ mod undo;
 pub use event::{RunEvent, RunRecord};
 pub use failure::{Failure, FailureKind};
 pub use ledger::LedgerChange;
-pub use sound::{UnsoundPlan, check_plan};
+pub use sound::{UnsoundPlan, check_plan, holds_data};
 pub use state::{Direction, Refused, RunPhase, RunState, StepState};
 pub use undo::Undo;
 

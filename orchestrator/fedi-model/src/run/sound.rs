@@ -69,8 +69,9 @@ pub fn check_plan(plan: &Plan) -> Result<(), UnsoundPlan> {
     Ok(())
 }
 
-/// Whether the thing holds what its description cannot bring back.
-fn holds_data(resource: &Resource) -> bool {
+/// Whether the thing holds what its description cannot bring back: made anew it would be
+/// another one.
+pub fn holds_data(resource: &Resource) -> bool {
     match resource {
         Resource::Vm(_) | Resource::Secret(_) => true,
         Resource::Address(_)
