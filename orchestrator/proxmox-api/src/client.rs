@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use proxmox_schema::Method;
 use reqwest::header::HeaderMap;
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::class::Class;
 use crate::clock::{Clock, jittered};
 use crate::credentials::Credentials;
 use crate::error::{During, Error};
-use crate::exchange::{self, Answer};
+use crate::exchange;
 use crate::observe::Sent;
 use crate::options::Options;
 use crate::request::{Call, Parameters, Request};
@@ -99,19 +100,12 @@ impl Client {
     /// Sends a request. A read is repeated up to four times if it failed in passing; a write only if it was
     /// never sent.
     pub async fn send<R: Request>(&self, request: &R) -> Result<R::Answer, Error> {
-        self.send_counted(request).await.map(|(answer, _)| answer)
-    }
-
-    /// Like [`Client::send`], with the `total` of an answer that holds a part.
-    pub(crate) async fn send_counted<R: Request>(&self, request: &R) -> Result<(R::Answer, Option<u64>), Error> {
         let call = Call::of(request);
-        let answer = self.call(&call).await?;
-        let data =
-            serde_json::from_value(answer.data).map_err(|error| exchange::unreadable(&call).with_cause(error))?;
-        Ok((data, answer.total))
+        let data = self.call(&call).await?;
+        serde_json::from_value(data).map_err(|error| exchange::unreadable(&call).with_cause(error))
     }
 
-    async fn call(&self, call: &Call) -> Result<Answer, Error> {
+    async fn call(&self, call: &Call) -> Result<Value, Error> {
         let start = self.clock().now();
         let mut pause = FIRST_PAUSE;
         let mut attempt = 1;
@@ -132,7 +126,7 @@ impl Client {
     }
 
     /// One try; with a new login if the ticket has run out in the meantime.
-    async fn try_once(&self, call: &Call, attempt: u32) -> Result<Answer, Error> {
+    async fn try_once(&self, call: &Call, attempt: u32) -> Result<Value, Error> {
         let answer = self.exchange(call, attempt, self.login().await?).await;
         let by_ticket = matches!(self.0.options.credentials, Credentials::Password { .. });
         match answer {
@@ -145,7 +139,7 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, call: &Call, attempt: u32, login: HeaderMap) -> Result<Answer, Error> {
+    async fn exchange(&self, call: &Call, attempt: u32, login: HeaderMap) -> Result<Value, Error> {
         let inner = &*self.0;
         let _permit = inner.requests.acquire().await.map_err(|_| Error::preparation("The client is closed"))?;
         let method = match call.method {
@@ -230,7 +224,7 @@ impl Client {
             }
         };
         let answer: TicketAnswer =
-            serde_json::from_value(answer.data).map_err(|error| exchange::unreadable(&call).with_cause(error))?;
+            serde_json::from_value(answer).map_err(|error| exchange::unreadable(&call).with_cause(error))?;
         if answer.needs_second_factor {
             return Err(refused("the user has a second factor; use an API token"));
         }

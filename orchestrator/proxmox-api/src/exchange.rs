@@ -16,14 +16,6 @@ use crate::lenient;
 use crate::request::Call;
 use crate::tls;
 
-/// What stands in an answer.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Answer {
-    pub(crate) data: Value,
-    /// Lines or entries in all, where the answer holds a part.
-    pub(crate) total: Option<u64>,
-}
-
 /// An answer as it came.
 pub(crate) struct Raw {
     status: u16,
@@ -55,14 +47,13 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// What the answer says: its data, or why there is none.
-pub(crate) fn understand(call: &Call, raw: &Raw, credentials: &Credentials) -> Result<Answer, Error> {
+pub(crate) fn understand(call: &Call, raw: &Raw, credentials: &Credentials) -> Result<Value, Error> {
     let json: Option<Value> = serde_json::from_str(&raw.body).ok();
     if raw.status == 200 {
         return match json {
-            Some(Value::Object(mut fields)) if fields.contains_key("data") => Ok(Answer {
-                data: fields.remove("data").unwrap_or_default(),
-                total: fields.get("total").and_then(Value::as_u64),
-            }),
+            Some(Value::Object(mut fields)) if fields.contains_key("data") => {
+                Ok(fields.remove("data").unwrap_or_default())
+            }
             _ => Err(unreadable(call).with_status(raw.status)),
         };
     }
@@ -172,7 +163,7 @@ mod tests {
     use super::*;
     use crate::request::Parameters;
 
-    fn understand_text(method: Method, status: u16, reason: &str, body: &str) -> Result<Answer, Error> {
+    fn understand_text(method: Method, status: u16, reason: &str, body: &str) -> Result<Value, Error> {
         let call = Call { method, template: "/x", path: "/x".to_owned(), parameters: Parameters::new() };
         let raw = Raw { status, reason: reason.to_owned(), body: body.to_owned() };
         let credentials = Credentials::Token("fedi@pve!deploy=secret".parse().unwrap());
@@ -185,10 +176,10 @@ mod tests {
     }
 
     #[test]
-    fn data_and_total_are_read() {
-        let answer = understand_text(Method::Get, 200, "OK", r#"{"data":[{"n":1}],"total":7}"#).unwrap();
-        assert_eq!(answer.total, Some(7));
-        assert!(understand_text(Method::Put, 200, "OK", r#"{"data":null}"#).unwrap().data.is_null());
+    fn data_is_read() {
+        let data = understand_text(Method::Get, 200, "OK", r#"{"data":[{"n":1}],"total":7}"#).unwrap();
+        assert_eq!(data[0]["n"], 1);
+        assert!(understand_text(Method::Put, 200, "OK", r#"{"data":null}"#).unwrap().is_null());
     }
 
     #[test]

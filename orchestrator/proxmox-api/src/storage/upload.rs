@@ -74,7 +74,7 @@ impl Storage {
         client.observe(&call, 1, raw.as_ref().ok().map(exchange::Raw::status), start);
         let raw = raw.map_err(|error| exchange::broken(&call, error))?;
         let answer = exchange::understand(&call, &raw, &client.options().credentials)?;
-        serde_json::from_value(answer.data).map_err(|error| exchange::unreadable(&call).with_cause(error))
+        serde_json::from_value(answer).map_err(|error| exchange::unreadable(&call).with_cause(error))
     }
 
     async fn form(&self, image: &LocalImage, file_name: &str, progress: &UploadProgress) -> Result<Form, Error> {
