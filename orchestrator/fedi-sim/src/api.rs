@@ -76,7 +76,6 @@ fn index(call: &Call, (method, path): (Method, &str)) -> Option<Reply> {
         return None;
     }
     let name = match path {
-        "/" => "root",
         "/cluster" => "cluster",
         "/nodes/{node}" => "node",
         "/access" => "access",

@@ -102,6 +102,16 @@ impl Clock {
         Busy { clock: self.clone() }
     }
 
+    /// Counts the caller's [`Busy`] mark as let go, for waits on something outside the simulator that may take long.
+    pub(crate) fn away(&self) -> Away {
+        if let Kind::Virtual { state, .. } = &*self.kind {
+            let mut state = lock(state);
+            state.busy = state.busy.saturating_sub(1);
+            self.settle(&mut state);
+        }
+        Away { clock: self.clone() }
+    }
+
     /// Marks that a request waits for its answer.
     pub(crate) fn request(&self) -> RequestMark {
         if let Kind::Virtual { state, .. } = &*self.kind {
@@ -192,6 +202,20 @@ impl Drop for Busy {
             let mut state = lock(state);
             state.busy -= 1;
             self.clock.settle(&mut state);
+        }
+    }
+}
+
+/// Held while the caller waits for something outside.
+#[derive(Debug)]
+pub(crate) struct Away {
+    clock: Clock,
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        if let Kind::Virtual { state, .. } = &*self.clock.kind {
+            lock(state).busy += 1;
         }
     }
 }

@@ -272,10 +272,12 @@ pub(crate) fn declared_check(
             _ => Err(ApiError::permission(None)),
         },
         Check::UserGroup(privileges) => {
-            let existing = text("userid").is_some_and(|id| access.users.contains_key(&id));
+            let id = text("userid").unwrap_or_default();
+            if !access.users.contains_key(&id) {
+                return Err(ApiError::die(format!("no such user ('{id}')")));
+            }
             let privileges: Vec<&str> = privileges.iter().map(String::as_str).collect();
-            let groups = access.require_any(version, user, &Path::new("/access/groups"), &privileges);
-            if existing { groups } else { Err(ApiError::permission(None)) }
+            access.require_any(version, user, &Path::new("/access/groups"), &privileges)
         }
     }
 }

@@ -18,7 +18,8 @@ use crate::sim::Sim;
 #[derive(Debug, Default)]
 pub(crate) struct Credentials {
     ticket: Option<String>,
-    token: Option<String>,
+    /// What follows `PVEAPIToken`.
+    pub(crate) token: Option<String>,
 }
 
 /// Finds `name=value` or `name value` at the beginning of a header or after white space.

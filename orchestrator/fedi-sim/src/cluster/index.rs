@@ -9,11 +9,15 @@ fn rows(key: &str, names: &[&str]) -> Reply {
     Value::from(rows).into()
 }
 
+/// `GET /`, which is in no table.
+pub(crate) fn root_index() -> Reply {
+    rows("subdir", &["version", "cluster", "nodes", "storage", "access", "pools"])
+}
+
 /// The listing of an endpoint by its name in the tables.
 pub(crate) fn index(call: &Call, name: &str) -> Option<Reply> {
     let nine = call.sim.version.major() >= 9;
     Some(match name {
-        "root" => rows("subdir", &["version", "cluster", "nodes", "storage", "access", "pools"]),
         "cluster" => rows("name", &CLUSTER[usize::from(!nine)..]),
         "node" => rows("name", &NODE[if nine { 0 } else { 2 }..]),
         "access" => rows(

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-pub(crate) use index::index;
+pub(crate) use index::{index, root_index};
 pub(crate) use node::{certificates, networks, node_status, node_version, nodes, version};
 pub(crate) use resources::{cluster_resources, storage_resource, vm_resource};
 

@@ -69,7 +69,7 @@ pub(crate) fn node_status(call: &Call) -> ApiResult<Reply> {
     let node = state.node(&call.node).ok_or_else(|| ApiError::die("no such node"))?;
     let version = call.sim.version;
     let mut data = json!({
-        "boot-info": {"mode": "efi", "secureboot": 0},
+        "boot-info": {"mode": "legacy-bios"},
         "cpu": 0.01, "idle": 0, "wait": 0,
         "cpuinfo": {"cores": node.cpus, "cpus": node.cpus, "family": "25", "flags": "fpu vme", "hvm": "1",
                     "mhz": "2445.426", "model": "AMD EPYC", "sockets": 1, "user_hz": 100, "vendor": "AuthenticAMD"},
@@ -86,11 +86,10 @@ pub(crate) fn node_status(call: &Call) -> ApiResult<Reply> {
         "swap": {"free": 0, "total": 0, "used": 0},
         "uptime": uptime(&state, call.sim.clock.now()),
     });
-    data["boot-info"] = json!({"mode": "legacy-bios"});
-    if version.major() < 9
-        && let Some(memory) = data["memory"].as_object_mut()
-    {
-        memory.remove("available");
+    if version.major() < 9 {
+        for (part, newer) in [("memory", "available"), ("cpuinfo", "family")] {
+            data[part].as_object_mut().map(|figures| figures.remove(newer));
+        }
     }
     Ok(data.into())
 }

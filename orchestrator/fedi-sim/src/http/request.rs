@@ -14,7 +14,7 @@ use crate::access;
 use crate::api;
 use crate::auth::{self, Credentials};
 use crate::call::{Call, Params, Reply};
-use crate::cluster::{Daemon, Proxied, resolve_node};
+use crate::cluster::{self, Daemon, Proxied, resolve_node};
 use crate::error::{ApiError, ApiResult};
 use crate::faults::Injected;
 use crate::sim::Sim;
@@ -102,6 +102,7 @@ pub(crate) async fn prepare(sim: &Arc<Sim>, head: &Head) -> Result<AuthInfo, Res
     let credentials = Credentials::of(|name| head.header(name));
     let mut info = AuthInfo { fault, ..AuthInfo::default() };
     if auth::is_open(&head.method, &path) {
+        info.by_token = credentials.token.is_some();
         return Ok(info);
     }
     let refuse = |reason: &str| Response { delay: 3, ..Response::bare(401, reason) };
@@ -211,6 +212,9 @@ async fn route(
     upload: Option<Uploaded>,
 ) -> Response {
     let api = |result: ApiResult<Reply>| Response::api(&raw.format, result);
+    if raw.method == "GET" && raw.path.trim_end_matches('/').is_empty() {
+        return api(Ok(cluster::root_index()));
+    }
     let found = raw.method.parse::<Method>().ok().and_then(|method| sim.schema.find(method, &raw.path));
     let Some(found) = found else {
         let text = format!("Method '{} {}' not implemented", raw.method, raw.path);

@@ -184,7 +184,8 @@ pub(crate) async fn agent_exec_status(call: &Call) -> ApiResult<Reply> {
     let pid = call.params.integer("pid").and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
     let mut agents = lock_agents(&call.sim);
     match agents.remove(&(uuid, pid)) {
-        None => Err(ApiError::die(format!("Agent error: PID {pid} does not exist"))),
+        // QEMU forgets the `%` of its format string.
+        None => Err(ApiError::die("Agent error: PID ld does not exist")),
         Some(AgentProcess::Running) => {
             agents.insert((uuid, pid), AgentProcess::Running);
             Ok(json!({"exited": 0}).into())

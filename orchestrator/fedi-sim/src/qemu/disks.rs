@@ -73,19 +73,19 @@ impl DiskMaker<'_> {
                 drive.options.remove("size");
                 drive.print()
             } else if name.as_deref() == Some("cloudinit") || drive.file == "cloudinit" {
-                self.cloudinit(option, drive, made).await?
+                self.cloudinit(option, drive, settings, made).await?
             } else if drive.new_disk().is_some() {
                 self.new_disk(option, drive, made).await?
             } else {
-                self.existing(option, drive, made)?
+                self.existing(option, drive, settings, made)?
             };
             made.options.insert(option.clone(), printed);
         }
         Ok(())
     }
 
-    fn no_second_cloudinit(&self, option: &str, made: &Made) -> ApiResult<()> {
-        let attached = self.existing.iter().chain(&made.options).find(|(name, value)| {
+    fn no_second_cloudinit(&self, option: &str, settings: &Config, made: &Made) -> ApiResult<()> {
+        let attached = self.existing.iter().chain(settings).chain(&made.options).find(|(name, value)| {
             *name != option && is_drive(name) && {
                 let drive = Drive::stored(value);
                 drive.is_cloudinit()
@@ -99,12 +99,18 @@ impl DiskMaker<'_> {
         }
     }
 
-    async fn cloudinit(&self, option: &str, mut drive: Drive, made: &mut Made) -> ApiResult<String> {
+    async fn cloudinit(
+        &self,
+        option: &str,
+        mut drive: Drive,
+        settings: &Config,
+        made: &mut Made,
+    ) -> ApiResult<String> {
         let storage = parse_volume_id(&drive.file).map(|(storage, _)| storage.to_owned());
         let storage = storage
             .or_else(|| self.default_storage.map(str::to_owned))
             .ok_or_else(|| ApiError::die("no storage ID specified (and no default storage)"))?;
-        self.no_second_cloudinit(option, made)?;
+        self.no_second_cloudinit(option, settings, made)?;
         let on_files = self.call.sim.read().need_storage(&storage)?.path.is_some();
         let format = drive.options.remove("format");
         let format = format.unwrap_or_else(|| if on_files { "qcow2" } else { "raw" }.to_owned());
@@ -213,7 +219,7 @@ impl DiskMaker<'_> {
         copy_volume(self.worker, &copy, &target, &mut made.volumes).await.map_err(failed)
     }
 
-    fn existing(&self, option: &str, mut drive: Drive, made: &Made) -> ApiResult<String> {
+    fn existing(&self, option: &str, mut drive: Drive, settings: &Config, made: &Made) -> ApiResult<String> {
         let state = self.call.sim.read();
         check_volume_access(self.call, &state, Some(self.vmid), &drive.file, None)?;
         if let Some((storage, name)) = parse_volume_id(&drive.file) {
@@ -232,7 +238,7 @@ impl DiskMaker<'_> {
             }
         }
         if drive.is_cloudinit() {
-            self.no_second_cloudinit(option, made)?;
+            self.no_second_cloudinit(option, settings, made)?;
         }
         let size = match state.volume(self.worker.node(), &drive.file) {
             Some(volume) => volume.size,

@@ -131,8 +131,9 @@ pub(crate) fn cluster_tasks(call: &Call) -> Reply {
         .iter()
         .rev()
         .filter_map(|task| Some((task, task.parsed()?)))
-        .filter(|(_, parsed)| auditor || parsed.user == call.user)
+        // A node tells the others about no more than these.
         .take(25)
+        .filter(|(_, parsed)| auditor || parsed.user == call.user)
         .map(|(task, parsed)| {
             let mut row = common(&parsed, &task.upid);
             for key in ["pid", "pstart"] {
@@ -205,7 +206,10 @@ pub(crate) fn task_log(call: &Call) -> ApiResult<Reply> {
     may_see(call, &parsed, "Sys.Audit")?;
     let Some(task) = record(call) else {
         let line = "unable to open file - No such file or directory";
-        return Ok(Reply { data: json!([{"n": 1, "t": line}]), total: Some(1) });
+        let row = json!({"n": 1, "t": line});
+        // Before 9.x the one line is not in a list.
+        let data = if call.sim.version.major() >= 9 { json!([row]) } else { row };
+        return Ok(Reply { data, total: Some(1) });
     };
     if task.log.is_empty() {
         return Ok(Reply { data: json!([{"n": 1, "t": "no content"}]), total: Some(1) });

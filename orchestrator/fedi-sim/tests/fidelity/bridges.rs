@@ -30,6 +30,8 @@ pub(crate) enum Step {
     Pass(u64),
     /// The recorded digest stands for the present one of this VM.
     Digest(String, u32),
+    /// The recorded UPID stands for the task of the call before.
+    Upid(String),
     /// Plays a record already now; its answer is compared in its place.
     Play(String),
 }

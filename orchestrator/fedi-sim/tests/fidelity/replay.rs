@@ -43,6 +43,8 @@ struct Replay {
     pids: HashMap<i64, i64>,
     /// Our UPID by the record that started it.
     tasks: HashMap<String, String>,
+    /// The last task of a bridge.
+    last: String,
     ticket: String,
     csrf: String,
     source: String,
@@ -93,6 +95,7 @@ async fn prepare(version: Version, beginning: u64, records: &[Record]) -> Replay
         digests: HashMap::new(),
         pids: HashMap::new(),
         tasks: HashMap::new(),
+        last: String::new(),
         ticket: String::new(),
         csrf: String::new(),
         source,
@@ -153,7 +156,8 @@ impl Replay {
         let headers: Vec<(String, String)> =
             headers.iter().map(|(name, value)| (name.clone(), self.secrets(value, &user))).collect();
         let bytes = if path.ends_with("/upload") && method == "POST" {
-            uploads::body(&id, body, &self.image)
+            let described = self.secrets(body.as_str().unwrap_or_default(), &user);
+            uploads::body(&id, &described, &self.image)
         } else {
             let text = match body {
                 Value::Null => String::new(),
@@ -166,7 +170,10 @@ impl Replay {
         self.learn(record, &answer);
         if let Some(upid) = answer.data().as_str().filter(|text| text.starts_with("UPID:")) {
             self.tasks.insert(id.clone(), upid.to_owned());
-            if !NOT_WAITED.contains(&id.as_str()) {
+            if NOT_WAITED.contains(&id.as_str()) {
+                // The worker has begun by the time of the next request.
+                self.sim.clock().advance(Duration::from_millis(100)).await;
+            } else {
                 self.wait(upid).await;
             }
             if body["vmid"] == SCRATCH {
@@ -291,7 +298,11 @@ impl Replay {
                 assert_eq!(answer.status, 200, "{method} {path}: {answer:?}");
                 if let Some(upid) = answer.data().as_str().filter(|text| text.starts_with("UPID:")) {
                     self.wait(upid).await;
+                    self.last = upid.to_owned();
                 }
+            }
+            Step::Upid(recorded) => {
+                self.upids.insert(recorded, self.last.clone());
             }
             Step::Control(command) => {
                 let text = self.fill(&command.to_string());

@@ -7,9 +7,8 @@ use crate::common::multipart;
 const BOUNDARY: &str = "----fediprobe";
 
 /// The body of an upload; `image` is the file it has if the record names no other.
-pub(crate) fn body(id: &str, described: &Value, image: &[u8]) -> Vec<u8> {
-    let text = described.as_str().unwrap_or_default();
-    let description: Value = serde_json::from_str(text).unwrap_or_default();
+pub(crate) fn body(id: &str, described: &str, image: &[u8]) -> Vec<u8> {
+    let description: Value = serde_json::from_str(described).unwrap_or_default();
     if let Some(special) = special(id, image) {
         return special;
     }
