@@ -10,6 +10,7 @@ use fedi_sim::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
+use uuid::Uuid;
 
 use crate::layout::private_file;
 use crate::nspawn::{NspawnBackend, NspawnSettings};
@@ -124,7 +125,8 @@ fn config(host: &SimulatedHost, version: fedi_sim::Version, secret: String) -> S
         acls: acls.collect(),
         faults: Vec::new(),
         timing: TimingConfig { copy_mib_per_second: COPY_MIB_PER_SECOND, ..TimingConfig::default() },
-        seed: 0,
+        // Another at every start: MAC addresses are drawn from it, and all hosts share one bridge.
+        seed: Uuid::new_v4().as_u64_pair().0,
     }
 }
 
