@@ -101,6 +101,9 @@ impl World for MapWorld {
         tokio::task::yield_now().await;
         self.change(|inner| {
             inner.resources.remove(&resource.id());
+            for id in resource.takes_along() {
+                inner.resources.remove(&id);
+            }
             if matches!(resource, Resource::Vm(_)) {
                 inner.tasks.clear();
             }
