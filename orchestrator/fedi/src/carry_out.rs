@@ -113,7 +113,7 @@ pub(crate) fn conclude<R: Serialize>(ui: Ui, outcome: &Outcome, report: &R, done
             error.exit(Exit::Resumable).hint(hint)
         }
     };
-    error.ending = Some(ending);
+    error.ending = Some(Box::new(ending));
     Err(error)
 }
 

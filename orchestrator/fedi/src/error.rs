@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use fedi_engine::drivers::{DriverError, DriverErrorKind};
-use fedi_inventory::Problem;
+use fedi_inventory::Problems;
 use fedi_model::run::Failure;
 use serde::Serialize;
 
@@ -49,24 +49,16 @@ pub(crate) struct CommandError {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hint: Option<String>,
     /// What is wrong with the inventory, where it is that.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) problems: Vec<Problem>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) problems: Option<Box<Problems>>,
     /// How the run ended, where there was one.
     #[serde(skip)]
-    pub(crate) ending: Option<Ending>,
+    pub(crate) ending: Option<Box<Ending>>,
 }
 
 impl CommandError {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self {
-            exit,
-            message: message.into(),
-            causes: Vec::new(),
-            left: None,
-            hint: None,
-            problems: Vec::new(),
-            ending: None,
-        }
+        Self { exit, message: message.into(), causes: Vec::new(), left: None, hint: None, problems: None, ending: None }
     }
 
     /// A precondition or a configuration that refuses.
@@ -117,7 +109,7 @@ impl CommandError {
     /// The text for people, as `style.md` has it: error, causes, what is left, hint.
     pub(crate) fn render(&self) -> String {
         let mut text = format!("error: {}\n", self.message);
-        for problem in &self.problems {
+        for problem in self.problems.iter().flat_map(|problems| problems.as_slice()) {
             let _ = writeln!(text, "  {problem}");
         }
         for cause in &self.causes {
@@ -142,13 +134,13 @@ impl CommandError {
 impl From<DriverError> for CommandError {
     fn from(error: DriverError) -> Self {
         let exit = match error.kind {
-            DriverErrorKind::Invalid | DriverErrorKind::Foreign | DriverErrorKind::Exhausted => Exit::Refused,
+            DriverErrorKind::Invalid
+            | DriverErrorKind::Denied
+            | DriverErrorKind::Foreign
+            | DriverErrorKind::Exhausted => Exit::Refused,
             DriverErrorKind::Unhealthy => Exit::Unhealthy,
             DriverErrorKind::Interrupted => Exit::Resumable,
-            DriverErrorKind::Denied
-            | DriverErrorKind::Unavailable
-            | DriverErrorKind::Drift
-            | DriverErrorKind::Failed => Exit::Failed,
+            DriverErrorKind::Unavailable | DriverErrorKind::Drift | DriverErrorKind::Failed => Exit::Failed,
         };
         Self { causes: error.causes, left: error.left, hint: error.hint, ..Self::new(exit, error.message) }
     }

@@ -32,10 +32,9 @@ impl From<LoadError> for CommandError {
 
 impl From<Problems> for CommandError {
     fn from(problems: Problems) -> Self {
-        let all = problems.as_slice().to_vec();
-        let count = count(all.len(), "problem", "problems");
+        let count = count(problems.as_slice().len(), "problem", "problems");
         let mut made = CommandError::refused(format!("The inventory has {count}"));
-        made.problems = all;
+        made.problems = Some(Box::new(problems));
         made
     }
 }

@@ -240,10 +240,7 @@ fn with_file(args: &Deploy, context: Context, global: &Global) -> Result<(Contex
         agrees(args, deployment)?;
         return Ok((context, None));
     }
-    let (host, domain) = match (&args.host, &args.domain) {
-        (Some(host), Some(domain)) => (host, domain),
-        _ => return Err(incomplete(args, &context)),
-    };
+    let (Some(host), Some(domain)) = (&args.host, &args.domain) else { return Err(incomplete(args, &context)) };
     let (host, _) = context.folder.host(host)?;
     let name = DeploymentName::new(&*args.deployment).map_err(|error| CommandError::refused(error.to_string()))?;
     let domain = Domain::new(&**domain).map_err(|error| CommandError::refused(error.to_string()))?;

@@ -1,11 +1,14 @@
 //! What people and programs see of the command: exit code, stdout and stderr of the real
 //! binary, as snapshots.
+#![allow(clippy::unwrap_used)]
 
 mod broken;
 mod host;
 mod init;
 mod machine;
+mod name_server;
 mod names;
+mod proxmox;
 mod run;
 mod secret;
 mod state;
