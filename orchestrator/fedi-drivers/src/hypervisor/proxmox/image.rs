@@ -19,10 +19,13 @@ const IN_PLACE: Duration = Duration::from_secs(15 * 60);
 const DOWNLOAD: Duration = Duration::from_secs(60 * 60);
 
 impl ProxmoxHost {
+    /// The image, as the storage was a moment ago.
     pub(super) async fn find_image(&self, image: &Image) -> Result<Option<Image>, DriverError> {
-        let found = self.image_storage().image(&image.file).await;
-        let found =
-            found.map_err(|error| self.fault(&error, format!("Failed to look for images on `{}`", self.name)))?;
+        let storage = self.image_storage();
+        let volumes = self.images.get(self.clock.as_ref(), storage.images()).await;
+        let volumes =
+            volumes.map_err(|error| self.fault(&error, format!("Failed to look for images on `{}`", self.name)))?;
+        let found = volumes.iter().find(|volume| volume.file_name() == image.file);
         Ok(found.map(|volume| Image { bytes: volume.size.or(image.bytes), ..image.clone() }))
     }
 
@@ -38,14 +41,17 @@ impl ProxmoxHost {
 
     /// Uploads are moved into place whole, so what has the name has the content.
     pub(super) async fn bring_image(&self, image: &Image, cx: &dyn StepContext) -> Result<Image, DriverError> {
+        self.images.forget().await;
         if let Some(found) = self.find_image(image).await? {
             return Ok(found);
         }
+        self.images.forget().await;
         if image.source.starts_with("https://") {
             self.download(image, cx).await?;
         } else {
             self.upload(image, cx).await?;
         }
+        self.images.forget().await;
         self.find_image(image).await?.ok_or_else(|| {
             DriverError::new(
                 DriverErrorKind::Failed,
@@ -82,7 +88,7 @@ impl ProxmoxHost {
         let upid = upid.map_err(|error| self.fault(&error, what()))?;
         cx.progress("checking the image", None, None);
         let wait = Wait::up_to(IN_PLACE);
-        match self.client.wait(&upid, &wait).await {
+        match self.wait_for(&upid, &wait, cx).await? {
             Ok(_) => Ok(()),
             Err(error) if *error.class() == Class::Checksum => Err(self.fault(&error, what()).hint(format!(
                 "`{}` changed while it was sent, or was damaged on its way; run it again",
@@ -97,7 +103,7 @@ impl ProxmoxHost {
         let upid = self.image_storage().download(&image.source, &image.file, &image.sha256).await;
         let upid = upid.map_err(|error| self.fault(&error, what()))?;
         cx.progress("the host fetches the image", None, None);
-        match self.client.wait(&upid, &Wait::up_to(DOWNLOAD)).await {
+        match self.wait_for(&upid, &Wait::up_to(DOWNLOAD), cx).await? {
             Ok(_) => Ok(()),
             Err(error) if *error.class() == Class::Checksum => Err(self
                 .fault(&error, what())
@@ -111,6 +117,7 @@ impl ProxmoxHost {
         if !image.file.starts_with(PREFIX) {
             return Err(DriverError::new(DriverErrorKind::Foreign, what()).cause("It is none of fedi's"));
         }
+        self.images.forget().await;
         let upid = self.image_storage().delete_image(&image.file).await.map_err(|error| self.fault(&error, what()))?;
         if let Some(upid) = upid {
             self.client.wait(&upid, &Wait::up_to(IN_PLACE)).await.map_err(|error| self.fault(&error, what()))?;

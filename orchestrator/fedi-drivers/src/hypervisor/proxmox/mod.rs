@@ -3,13 +3,17 @@
 //! A VM is ours when its SMBIOS UUID is the journal's, its description carries our mark
 //! and it lies in our pool; its number alone says nothing.
 
+mod create;
 mod fault;
 mod image;
 mod machine;
 mod mark;
+mod recent;
 mod removal;
 mod rights;
+mod times;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,10 +23,14 @@ use fedi_model::inventory::{Hypervisor as Settings, Tls};
 use fedi_model::name::{DeploymentName, HostName};
 use fedi_model::resource::{Image, Vm};
 use proxmox_api::{
-    ApiToken, Class, Client, Credentials, Endpoint, Estimate, Fingerprint, History, Node, Observer, Options, State,
-    Storage, Trust, VmEntry,
+    ApiToken, Class, Client, Clock, Credentials, Endpoint, Fingerprint, Node, Observer, Options, State, Storage,
+    SystemClock, Trust, VmEntry, Volume,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
+use uuid::Uuid;
+
+use recent::Recent;
+use times::Started;
 
 /// Keeps small texts over runs: how long imports took. Losing one costs a few requests.
 #[async_trait]
@@ -34,6 +42,21 @@ pub trait Memory: Send + Sync {
     async fn remember(&self, key: &str, value: &str);
 }
 
+/// What a test or a bench gives of its own.
+#[derive(Clone)]
+pub struct Tuning {
+    /// By which it waits.
+    pub clock: Arc<dyn Clock>,
+    /// Who is told of every request.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock::new()), observer: None }
+    }
+}
+
 /// One node of a Proxmox VE cluster, as a host of the inventory.
 pub struct ProxmoxHost {
     name: HostName,
@@ -42,9 +65,24 @@ pub struct ProxmoxHost {
     /// The token's id, `user@realm!name`.
     token: String,
     memory: Arc<dyn Memory>,
+    clock: Arc<dyn Clock>,
     /// Numbers that this process has chosen and not used yet.
     chosen: Mutex<Vec<u32>>,
+    /// All VMs that the token may see.
+    vms: Recent<Vec<VmEntry>>,
+    /// The images on the image storage.
+    images: Recent<Vec<Volume>>,
+    /// Whose turn it is to import an image.
+    imports: Semaphore,
+    /// Whose VM each number was when this process last looked.
+    seen: Mutex<HashMap<u32, Uuid>>,
+    /// Guests that this process has started and not heard of yet.
+    started: Mutex<HashMap<Uuid, Started>>,
 }
+
+/// Imports share a storage's bandwidth. A few at once keep it busy; more would all end at
+/// the same late time, with everything that follows still to be done.
+const IMPORTS: usize = 3;
 
 impl ProxmoxHost {
     /// A host with the API token `token` (`user@realm!name=secret`); `ca` is the file of its
@@ -56,7 +94,7 @@ impl ProxmoxHost {
         ca: Option<&Path>,
         memory: Arc<dyn Memory>,
     ) -> Result<Self, DriverError> {
-        Self::observed(name, settings, token, ca, memory, None)
+        Self::tuned(name, settings, token, ca, memory, Tuning::default())
     }
 
     /// The same with somebody who is told of every request.
@@ -68,6 +106,18 @@ impl ProxmoxHost {
         memory: Arc<dyn Memory>,
         observer: Option<Arc<dyn Observer>>,
     ) -> Result<Self, DriverError> {
+        Self::tuned(name, settings, token, ca, memory, Tuning { observer, ..Tuning::default() })
+    }
+
+    /// The same with a clock and a watcher of its own.
+    pub fn tuned(
+        name: HostName,
+        settings: Settings,
+        token: &str,
+        ca: Option<&Path>,
+        memory: Arc<dyn Memory>,
+        tuning: Tuning,
+    ) -> Result<Self, DriverError> {
         let wrong = || DriverError::new(DriverErrorKind::Invalid, format!("Host `{name}` cannot be used"));
         let endpoint = Endpoint::parse(&settings.endpoint).map_err(|error| {
             wrong().because(&error).hint(format!("See `hypervisor.endpoint` in hosts/{name}/host.toml"))
@@ -78,12 +128,26 @@ impl ProxmoxHost {
             wrong().because(&error).hint("A token reads `user@realm!name=secret`, as Proxmox shows it once")
         })?;
         let id = token.id().to_owned();
-        let mut options = Options::new(endpoint, trust, Credentials::Token(token));
+        let Tuning { clock, observer } = tuning;
+        let mut options = Options::new(endpoint, trust, Credentials::Token(token)).with_clock(Arc::clone(&clock));
         if let Some(observer) = observer {
             options = options.with_observer(observer);
         }
         let client = Client::new(options).map_err(|error| wrong().because(&error))?;
-        Ok(Self { name, settings, client, token: id, memory, chosen: Mutex::default() })
+        Ok(Self {
+            name,
+            settings,
+            client,
+            token: id,
+            memory,
+            clock,
+            chosen: Mutex::default(),
+            vms: Recent::default(),
+            images: Recent::default(),
+            imports: Semaphore::new(IMPORTS),
+            seen: Mutex::default(),
+            started: Mutex::default(),
+        })
     }
 
     fn node(&self) -> Node {
@@ -94,33 +158,19 @@ impl ProxmoxHost {
         self.node().storage(self.settings.image_storage.clone())
     }
 
-    /// The VMs in our pool, on every node: an administrator may have moved one.
+    /// All VMs that the token may see, as they were a moment ago.
+    async fn recent_vms(&self) -> Result<Arc<Vec<VmEntry>>, proxmox_api::Error> {
+        self.vms.get(self.clock.as_ref(), self.client.vms()).await
+    }
+
+    /// The VMs in our pool, on every node (an administrator may have moved one), as they
+    /// were a moment ago.
     async fn entries(&self) -> Result<Vec<VmEntry>, proxmox_api::Error> {
-        let mut entries = self.client.vms().await?;
-        entries.retain(|entry| entry.kind == "qemu" && entry.pool.as_deref() == Some(&self.settings.pool));
-        Ok(entries)
+        Ok(self.recent_vms().await?.iter().filter(|entry| self.is_in_pool(entry)).cloned().collect())
     }
 
-    /// How long `what` took before on this host.
-    async fn estimate(&self, what: &str) -> Option<Estimate> {
-        self.history().await.estimate(what)
-    }
-
-    async fn took(&self, what: &str, time: std::time::Duration) {
-        let mut history = self.history().await;
-        history.add(what, time);
-        if let Ok(text) = serde_json::to_string(&history) {
-            self.memory.remember(&self.history_key(), &text).await;
-        }
-    }
-
-    async fn history(&self) -> History {
-        let text = self.memory.recall(&self.history_key()).await;
-        text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
-    }
-
-    fn history_key(&self) -> String {
-        format!("proxmox-times {}", self.name)
+    fn is_in_pool(&self, entry: &VmEntry) -> bool {
+        entry.kind == "qemu" && entry.pool.as_deref() == Some(&self.settings.pool)
     }
 }
 
@@ -158,10 +208,14 @@ impl Hypervisor for ProxmoxHost {
         self.destroy(vm, cx).await
     }
 
-    async fn read_guest_file(&self, vm: &Vm, path: &str, _: &dyn StepContext) -> Result<Option<Vec<u8>>, DriverError> {
+    async fn read_guest_file(&self, vm: &Vm, path: &str, cx: &dyn StepContext) -> Result<Option<Vec<u8>>, DriverError> {
         let Some(vmid) = vm.vmid else { return Ok(None) };
+        self.let_it_boot(vm, cx).await?;
         match self.node().vm(vmid).read_guest_file(path).await {
-            Ok(file) => Ok(file.map(|file| file.content)),
+            Ok(file) => {
+                self.has_booted(vm).await;
+                Ok(file.map(|file| file.content))
+            }
             Err(error) => {
                 match error.class() {
                     Class::State(State::AgentSilent | State::Stopped) | Class::Transient | Class::NotSent => Ok(None),

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use fedi_engine::drivers::{DriverError, DriverErrorKind, StepContext};
 use fedi_model::resource::Vm;
-use proxmox_api::{Class, ConfigChange, TaskState, Upid, Wait};
+use proxmox_api::{Class, ConfigChange, TaskState, Wait};
 
 use super::ProxmoxHost;
+use super::create::noted_vmid;
 use super::machine::Found;
 use super::mark::Mark;
 
@@ -19,9 +20,9 @@ const ABORT: Duration = Duration::from_secs(120);
 impl ProxmoxHost {
     pub(super) async fn destroy(&self, vm: &Vm, cx: &dyn StepContext) -> Result<(), DriverError> {
         let what = || format!("Failed to destroy VM `{}` on host `{}`", vm.deployment, self.name);
-        let noted = cx.recall("vmid").await.and_then(|text| text.parse().ok());
+        let noted = noted_vmid(cx).await;
         let like = Vm { vmid: vm.vmid.or(noted), ..vm.clone() };
-        self.abort_begun(cx).await?;
+        self.abort_begun(noted, cx).await?;
         let Some(found) = self.find(&like).await? else {
             return self.report_stuck(&like, cx).await;
         };
@@ -33,15 +34,19 @@ impl ProxmoxHost {
         }
         if found.running {
             cx.progress("stopping", None, None);
-            self.shut_down(&machine, what).await?;
+            self.shut_down(&machine, cx, what).await?;
         }
         cx.progress("deleting its disks", None, None);
-        let upid = match machine.destroy().await {
+        self.vms.forget().await;
+        let begun = machine.destroy().await;
+        let upid = match begun {
             Ok(upid) => upid,
             Err(error) if error.class().is_not_found() => return Ok(()),
             Err(error) => return Err(self.fault(&error, what())),
         };
-        match self.client.wait(&upid, &Wait::up_to(DESTROY)).await {
+        let end = self.wait_for(&upid, &Wait::up_to(DESTROY), cx).await?;
+        self.vms.forget().await;
+        match end {
             Ok(_) => Ok(()),
             Err(error) if error.class().is_not_found() => Ok(()),
             Err(error) if error.class().is_locked() => {
@@ -52,8 +57,11 @@ impl ProxmoxHost {
     }
 
     /// Ends a create of this step that still runs. Proxmox cleans up behind it.
-    async fn abort_begun(&self, cx: &dyn StepContext) -> Result<(), DriverError> {
-        let Some(upid) = cx.recall("upid").await.and_then(|text| text.parse::<Upid>().ok()) else { return Ok(()) };
+    async fn abort_begun(&self, noted: Option<u32>, cx: &dyn StepContext) -> Result<(), DriverError> {
+        let what = || "Failed to look for the import that was begun".to_owned();
+        let Some(upid) = self.begun(noted, cx).await.map_err(|error| self.fault(&error, what()))? else {
+            return Ok(());
+        };
         let what = || format!("Failed to stop the task `{upid}`");
         match self.client.task_state(&upid).await {
             Ok(TaskState::Running) => {}
@@ -63,6 +71,7 @@ impl ProxmoxHost {
         }
         cx.progress("stopping the import", None, None);
         self.client.stop_task(&upid).await.map_err(|error| self.fault(&error, what()))?;
+        self.vms.forget().await;
         match self.client.wait(&upid, &Wait::up_to(ABORT)).await {
             Err(error) if *error.class() == Class::Deadline => Err(self.fault(&error, what())),
             // It ended, however it did: what is there now is looked at next.
@@ -91,10 +100,10 @@ impl ProxmoxHost {
             Some(mark) => return Err(foreign(format!("Its description names `{}` ({})", mark.deployment, mark.uuid))),
             None => return Err(foreign("Its description has lost fedi's mark".to_owned())),
         }
-        let entries = self.entries().await;
+        let entries = self.client.vms().await;
         let entries =
             entries.map_err(|error| self.fault(&error, format!("Failed to look at pool `{}`", self.settings.pool)))?;
-        if entries.iter().any(|entry| entry.vmid == found.machine.vmid()) {
+        if entries.iter().any(|entry| entry.vmid == found.machine.vmid() && self.is_in_pool(entry)) {
             return Ok(());
         }
         Err(foreign(format!("It is not in the pool `{}`", self.settings.pool)))
