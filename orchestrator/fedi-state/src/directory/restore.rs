@@ -1,0 +1,261 @@
+//! Bringing a folder back: built beside its place, checked byte by byte against the
+//! listing, then put there in one step.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, linkat, mkdirat, openat, statvfs, symlinkat, syncfs};
+
+use super::attributes::{self, Owner};
+use super::content::{self, Fault};
+use super::walk::{FILE, FOLDER, NEW};
+use crate::account::Accounts;
+use crate::error::{ErrorClass, StateError};
+use crate::listing::{Entry, EntryKind, Name, Reader};
+use crate::sums;
+use crate::work::{Meter, Work};
+
+/// What fedi builds in, inside a mount point.
+const INSIDE: &str = ".fedi-restoring";
+/// How many symbolic links at the top are followed.
+const LINKS: u32 = 10;
+
+/// Where a folder goes to.
+pub(super) struct Place {
+    /// Its path, links at the top resolved; it may not be there yet.
+    pub(super) path: PathBuf,
+}
+
+impl Place {
+    pub(super) fn find(path: &Path) -> Result<Self, StateError> {
+        let mut path = path.to_owned();
+        for _ in 0..LINKS {
+            match fs::read_link(&path) {
+                Ok(target) => path = path.parent().unwrap_or(Path::new("/")).join(target),
+                Err(_) => return Ok(Self { path }),
+            }
+        }
+        Err(StateError::damaged(format!("`{}` is a symbolic link that leads nowhere", path.display())))
+    }
+
+    /// Whether nothing is there but what fedi itself left unfinished.
+    pub(super) fn is_empty(&self) -> Result<bool, StateError> {
+        match fs::read_dir(&self.path) {
+            Ok(entries) => {
+                for entry in entries {
+                    let entry = entry.map_err(StateError::file("read", &self.path))?;
+                    if entry.file_name() != INSIDE {
+                        return Ok(self.path.join(INSIDE).join("whole").exists());
+                    }
+                }
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(StateError::file("read", &self.path)(error)),
+        }
+    }
+
+    /// Fills it. On a failure it is as it was before.
+    pub(super) fn fill(&self, work: &Work, accounts: &Accounts, tree: &Path, list: &Path) -> Result<(), StateError> {
+        let parent = self.path.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(parent).map_err(StateError::file("make", parent))?;
+        let new = if self.is_mount_point(parent)? {
+            self.path.join(INSIDE)
+        } else {
+            let name = self.path.file_name().unwrap_or_default();
+            let name = sums::hex(std::os::unix::ffi::OsStrExt::as_bytes(name));
+            parent.join(format!(".fedi-restoring-{}", &name[..16]))
+        };
+        let inside = new.starts_with(&self.path);
+        let whole = new.join("whole");
+        if !(inside && whole.exists()) {
+            room(new.parent().unwrap_or(parent), list)?;
+            clear(&new)?;
+            fs::create_dir(&new).map_err(StateError::file("make", &new))?;
+            let built = build(work, accounts, tree, &new.join("tree"), list);
+            if let Err(error) = built {
+                clear(&new)?;
+                return Err(error);
+            }
+        }
+        if inside {
+            fs::write(&whole, "").map_err(StateError::file("write", &whole))?;
+            self.move_in(accounts, &new, list)
+        } else {
+            let target = &self.path;
+            fs::rename(new.join("tree"), target).map_err(StateError::file("move into place", target))?;
+            clear(&new)
+        }
+    }
+
+    fn is_mount_point(&self, parent: &Path) -> Result<bool, StateError> {
+        let device =
+            |path: &Path| fs::metadata(path).map(|found| found.dev()).map_err(StateError::file("look at", path));
+        Ok(self.path.exists() && device(&self.path)? != device(parent)?)
+    }
+
+    /// Moves what was built inside a mount point up, each entry at once; goes on
+    /// where an earlier run stopped.
+    fn move_in(&self, accounts: &Accounts, new: &Path, list: &Path) -> Result<(), StateError> {
+        let tree = new.join("tree");
+        let entries = fs::read_dir(&tree).map_err(StateError::file("read", &tree))?;
+        for entry in entries {
+            let entry = entry.map_err(StateError::file("read", &tree))?;
+            let target = self.path.join(entry.file_name());
+            fs::rename(entry.path(), &target).map_err(StateError::file("move into place", &target))?;
+        }
+        clear(new)?;
+        if let Some(top) = Reader::open(list)?.next::<Entry>()? {
+            let folder = File::open(&self.path).map_err(StateError::file("open", &self.path))?;
+            let owner = Owner::of(accounts, &top)?;
+            attributes::apply(folder, Some(&owner), &top).map_err(StateError::file("change", &self.path))?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a disk without room for it all.
+fn room(folder: &Path, list: &Path) -> Result<(), StateError> {
+    let (mut reader, mut bytes) = (Reader::open(list)?, 0);
+    while let Some(entry) = reader.next::<Entry>()? {
+        // How much of a sparse file is holes shows only when it is written.
+        if !entry.sparse && entry.same_as.is_none() {
+            bytes += entry.size.unwrap_or(0);
+        }
+    }
+    let found = statvfs(folder).map_err(StateError::file("look at", folder))?;
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    if free >= bytes {
+        return Ok(());
+    }
+    let message = format!("`{}` has {free} bytes free; {bytes} are needed", folder.display());
+    Err(StateError::refused(ErrorClass::Full, message))
+}
+
+fn clear(path: &Path) -> Result<(), StateError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::file("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// A folder that is being built, and its counterpart in the stage.
+struct Open {
+    entry: Entry,
+    stage: OwnedFd,
+    new: OwnedFd,
+}
+
+struct Builder<'a> {
+    accounts: &'a Accounts,
+    tree: &'a Path,
+    top: &'a Path,
+    stack: Vec<Open>,
+    buffer: Vec<u8>,
+    meter: Meter<'a>,
+}
+
+fn build(work: &Work, accounts: &Accounts, tree: &Path, top: &Path, list: &Path) -> Result<(), StateError> {
+    let meter = work.meter(format!("restore {}", top.display()), None);
+    let mut builder = Builder { accounts, tree, top, stack: Vec::new(), buffer: vec![0; content::BUFFER], meter };
+    let mut reader = Reader::open(list)?;
+    while let Some(entry) = reader.next::<Entry>()? {
+        builder.add(entry)?;
+    }
+    while let Some(open) = builder.stack.pop() {
+        builder.close(&open)?;
+    }
+    let folder = File::open(top).map_err(StateError::file("open", top))?;
+    syncfs(folder).map_err(StateError::file("write", top))?;
+    builder.meter.finish();
+    Ok(())
+}
+
+impl Builder<'_> {
+    fn add(&mut self, entry: Entry) -> Result<(), StateError> {
+        if !entry.path.is_plain() {
+            return Err(StateError::damaged(format!("The listing has the path `{:?}`", entry.path)));
+        }
+        if entry.path.0 == b"." {
+            let stage = openat(CWD, self.tree, FOLDER, Mode::empty()).map_err(StateError::file("open", self.tree))?;
+            mkdirat(CWD, self.top, Mode::RWXU).map_err(StateError::file("make", self.top))?;
+            let new = openat(CWD, self.top, FOLDER, Mode::empty()).map_err(StateError::file("open", self.top))?;
+            self.stack.push(Open { entry, stage, new });
+            return Ok(());
+        }
+        let path = entry.path.0.clone();
+        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
+            Some(at) => (&path[..at], &path[at + 1..]),
+            None => (b".".as_slice(), path.as_slice()),
+        };
+        while self.stack.last().is_some_and(|open| open.entry.path.0 != parent) {
+            if let Some(open) = self.stack.pop() {
+                self.close(&open)?;
+            }
+        }
+        let Some(open) = self.stack.last() else {
+            return Err(StateError::damaged(format!("The listing has `{:?}` out of its order", entry.path)));
+        };
+        let (reading, writing) = (self.failing("read", self.tree, &entry), self.failing("write", self.top, &entry));
+        match (entry.kind, &entry.same_as, &entry.target) {
+            (EntryKind::Folder, ..) => {
+                let stage = openat(&open.stage, name, FOLDER, Mode::empty()).map_err(reading)?;
+                let made =
+                    mkdirat(&open.new, name, Mode::RWXU).and_then(|()| openat(&open.new, name, FOLDER, Mode::empty()));
+                let new = made.map_err(writing)?;
+                self.stack.push(Open { entry, stage, new });
+                Ok(())
+            }
+            (EntryKind::Link, _, Some(target)) => {
+                let owner = Owner::of(self.accounts, &entry)?;
+                symlinkat(target.0.as_slice(), &open.new, name).map_err(writing)?;
+                attributes::apply_to_link(&open.new, name, Some(&owner), &entry)
+                    .map_err(self.failing("change", self.top, &entry))
+            }
+            (EntryKind::File, Some(first), _) if first.is_plain() => {
+                let Some(top) = self.stack.first() else { return Ok(()) };
+                linkat(&top.new, first.as_path(), &open.new, name, AtFlags::empty()).map_err(writing)
+            }
+            (EntryKind::File, None, _) => {
+                let from = openat(&open.stage, name, FILE, Mode::empty()).map_err(reading)?;
+                let to = openat(&open.new, name, NEW, Mode::RUSR | Mode::WUSR).map_err(writing)?;
+                self.file(File::from(from), &File::from(to), &entry)
+            }
+            _ => Err(StateError::damaged(format!("The listing has `{:?}` without what belongs to it", entry.path))),
+        }
+    }
+
+    fn file(&mut self, mut from: File, to: &File, entry: &Entry) -> Result<(), StateError> {
+        let copied = content::copy(&mut from, Some(to), entry.sparse, &mut self.buffer, &mut self.meter);
+        let (size, sha256) = copied.map_err(|fault| match fault {
+            Fault::Read(error) => self.failing("read", self.tree, entry)(error),
+            Fault::Write(error) => self.failing("write", self.top, entry)(error),
+            Fault::Stopped(error) => error,
+        })?;
+        if entry.size != Some(size) || entry.sha256.as_deref() != Some(&sha256) {
+            let path = self.tree.join(entry.path.as_path());
+            return Err(StateError::damaged(format!("`{}` is not what was captured", path.display())));
+        }
+        let owner = Owner::of(self.accounts, entry)?;
+        attributes::apply(to.as_fd(), Some(&owner), entry).map_err(self.failing("change", self.top, entry))?;
+        self.meter.add(0, 1)
+    }
+
+    fn close(&self, open: &Open) -> Result<(), StateError> {
+        let owner = Owner::of(self.accounts, &open.entry)?;
+        attributes::apply(&open.new, Some(&owner), &open.entry).map_err(self.failing("change", self.top, &open.entry))
+    }
+
+    fn failing<E: Into<io::Error>>(
+        &self,
+        action: &'static str,
+        root: &Path,
+        entry: &Entry,
+    ) -> impl FnOnce(E) -> StateError + use<E> {
+        let path = root.join(Name(entry.path.0.clone()).as_path());
+        move |error| StateError::file(action, &path)(error)
+    }
+}

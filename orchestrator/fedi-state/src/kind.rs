@@ -1,0 +1,43 @@
+//! The one trait behind which every kind of state stands.
+
+use crate::error::StateError;
+use crate::snapshot::{Consistency, Observed};
+use crate::stage::ItemStage;
+use crate::work::Work;
+
+/// What a round of [`Kind::presync`] moved; rounds go on until it is small.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// Bytes that this round had to move.
+    pub bytes: u64,
+    /// Files or objects that this round had to move or remove.
+    pub count: u64,
+}
+
+/// What a verification looked at and found equal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// In words, one line a check: `41 tables have the recorded row counts`.
+    pub checks: Vec<String>,
+    /// Worth knowing, no failure: `amcheck is not installed`.
+    pub notes: Vec<String>,
+}
+
+/// A kind of state. Every verb can be called again after it was cut off anywhere.
+pub trait Kind {
+    /// Brings most of the data into the stage while the application runs.
+    fn presync(&self, _work: &Work, _stage: &ItemStage) -> Result<Delta, StateError> {
+        Ok(Delta::default())
+    }
+
+    /// Brings the state into the stage and says what it observed. The source is
+    /// only read. With [`Consistency::Quiesced`] a source that moves is an error.
+    fn capture(&self, work: &Work, stage: &ItemStage, consistency: Consistency) -> Result<Observed, StateError>;
+
+    /// Brings the state from the stage to its place, which must be empty. What was
+    /// restored completely before is left alone; on a failure the place is as it was.
+    fn restore(&self, work: &Work, stage: &ItemStage, observed: &Observed) -> Result<(), StateError>;
+
+    /// Compares what is at the place with what was observed. Before the application starts.
+    fn verify(&self, work: &Work, stage: &ItemStage, observed: &Observed) -> Result<Report, StateError>;
+}

@@ -1,0 +1,6 @@
+//! Every kind against the real thing: round trips, and each fault that must not
+//! be called good. Servers are started by the tests themselves, unprivileged, on
+//! sockets in folders of their own.
+
+mod directory;
+mod support;
