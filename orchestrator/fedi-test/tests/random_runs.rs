@@ -71,7 +71,7 @@ fn things(as_wanted: bool) -> Vec<Resource> {
                 Resource::HostKey(it) => it.key = Some("ssh-ed25519 OLD".to_owned()),
                 Resource::Records(it) => it.sets[0].ttl = 5,
                 Resource::Lease(it) => it.epoch = 0,
-                Resource::System(it) => it.toplevel = "/nix/store/old".to_owned(),
+                Resource::System(it) => "/nix/store/old".clone_into(&mut it.toplevel),
                 Resource::Delivery(it) => it.files.clear(),
                 Resource::Vm(_) => {}
             }
