@@ -177,3 +177,28 @@ pub async fn appends_of_many_runs_at_once(bed: impl StoreBed) {
         assert_eq!(load(store.as_ref(), state.id).await, state);
     }
 }
+
+/// Whoever reads while another process writes sees a journal as it was at one moment.
+pub async fn reads_while_another_writes(bed: impl StoreBed) {
+    let (store, other) = (bed.open().await, bed.open().await);
+    let fence = writer(store.as_ref()).await;
+    let plan = plan_of("one", vec![address_step("one")]);
+    let mut journal = Journal::begin(store.as_ref(), fence, &plan).await.unwrap();
+    let (run, step) = (journal.state.id, plan.stages[0].steps[0].id.clone());
+    let (stop, mut stopped) = tokio::sync::oneshot::channel();
+    let reader = tokio::spawn(async move {
+        let mut seen = 0;
+        while stopped.try_recv().is_err() {
+            let records = other.records(run).await.unwrap();
+            assert!(records.len() >= seen, "the journal grew shorter");
+            seen = records.len();
+        }
+    });
+    journal.append(RunEvent::Started { step: step.clone(), before: None }).await.unwrap();
+    for value in 0..200 {
+        let (step, key) = (step.clone(), "count".to_owned());
+        journal.append(RunEvent::Noted { step, key, value: value.to_string() }).await.unwrap();
+    }
+    stop.send(()).unwrap();
+    reader.await.unwrap();
+}

@@ -68,12 +68,13 @@ impl SqliteStore {
         .await
     }
 
+    /// Reads in one transaction: all of it as it was at one moment, whoever writes.
     async fn read<T, F>(&self, doing: &'static str, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Failed> + Send + 'static,
     {
-        self.with(doing, move |connection| work(connection)).await
+        self.with(doing, move |connection| work(&*connection.transaction()?)).await
     }
 
     /// A write that is an append to a journal.
