@@ -97,7 +97,7 @@ async fn list(args: &List, context: &Context) -> Result<Exit, CommandError> {
             run.workflow.to_string(),
             run.deployment.to_string(),
             run.host.to_string(),
-            run.phase.to_string(),
+            run.state(),
             local(run.started),
         ]);
     }
@@ -113,10 +113,14 @@ async fn list(args: &List, context: &Context) -> Result<Exit, CommandError> {
 async fn show(args: &One, context: &Context) -> Result<Exit, CommandError> {
     let store = context.store()?;
     let state = fedi_engine::load(store.as_ref(), args.run).await?;
-    let detail = RunReport::of(&state);
+    let detail = RunReport::load(store.as_ref(), args.run).await?;
     let mut text = format!(
         "Run {}: {} `{}` on host `{}`, {}\n",
-        state.id, state.plan.workflow, state.plan.deployment, state.plan.host, state.phase
+        state.id,
+        state.plan.workflow,
+        state.plan.deployment,
+        state.plan.host,
+        detail.summary.state()
     );
     if let Some(reason) = &state.reason {
         let _ = writeln!(text, "  because: {reason}");
