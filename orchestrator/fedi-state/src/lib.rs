@@ -12,6 +12,7 @@
 pub mod directory;
 pub mod fingerprint;
 pub mod kind;
+pub mod postgres;
 pub mod snapshot;
 pub mod stage;
 

@@ -3,4 +3,6 @@
 //! sockets in folders of their own.
 
 mod directory;
+mod postgres;
+mod server;
 mod support;
