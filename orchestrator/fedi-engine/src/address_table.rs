@@ -37,6 +37,17 @@ impl AddressBook for AddressTable {
             .map_err(|exhausted| nothing_left(message(), request, &exhausted))
     }
 
+    async fn peek(&self, request: AddressRequest<'_>) -> Result<Address, DriverError> {
+        let AddressRequest { deployment, host, family, pools } = request;
+        let message = || format!("Failed to find a free {family} address for `{deployment}` on host `{host}`");
+        let hold = Hold { deployment, host, family, pools };
+        self.store
+            .peek_address(hold, self.clock.now())
+            .await
+            .map_err(|error| unavailable(message(), &error))?
+            .map_err(|exhausted| nothing_left(message(), request, &exhausted))
+    }
+
     async fn find(
         &self,
         deployment: &DeploymentName,

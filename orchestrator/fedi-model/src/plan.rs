@@ -168,6 +168,14 @@ pub enum Task {
         /// Which.
         records: Records,
     },
+    /// Restart the application, so that it reads secrets that have changed. All that is
+    /// behind its gate: what it reads may be put together from them by another unit.
+    Restart {
+        /// Where.
+        guest: GuestRef,
+        /// What.
+        app: AppName,
+    },
     /// Make the first administrator's account.
     CreateAdmin {
         /// Where.
@@ -206,6 +214,7 @@ impl Task {
         StepId::new(match self {
             Self::AwaitGuest { guest } => format!("await-guest/{}", guest.deployment),
             Self::AwaitRecords { records } => format!("await-records/{}/{}", records.deployment, records.zone),
+            Self::Restart { guest, .. } => format!("restart/{}", guest.deployment),
             Self::CreateAdmin { guest, .. } => format!("create-admin/{}", guest.deployment),
             Self::Probe { probe } => format!("probe/{}", probe.guest.deployment),
         })

@@ -6,8 +6,9 @@
 
 use fedi_model::inventory::{DnsDriver, HostKeyPin};
 use fedi_model::manifest::{App, Generator};
+use fedi_model::name::SecretName;
 use fedi_model::plan::{Plan, Probe, SCHEMA, Stage, Step, Task, Workflow};
-use fedi_model::resource::{NicAddress, Records, Resource, ResourceId};
+use fedi_model::resource::{DeliveredFile, NicAddress, Records, Resource, ResourceId};
 
 use crate::compare::{self, Difference};
 use crate::desired::{Desired, app_of};
@@ -316,14 +317,39 @@ impl Planner<'_> {
             system = Some(again.with_changes(vec!["starts the application under its new lease".to_owned()]));
         }
         let first = system.is_some() && (new_guest || self.known.now(&wanted.id()).is_none());
+        let renewed = if new_guest || delivery.is_none() { Vec::new() } else { self.renewed_secrets() };
+        let restarts = lease.is_none() && renewed.iter().any(|name| !self.app.secrets[name].restart_units.is_empty());
+        let pivot = |planner: &mut Self, from_here: &str| {
+            let reason = format!("From here on {from_here}: a failure pauses, nothing is unwound");
+            planner.stage("pivot", vec![Step::pivot(reason)]);
+        };
+        if !renewed.is_empty() {
+            // The store gives the newest value of a secret only.
+            pivot(self, "the application gets new values of its secrets");
+        }
         self.stage("secrets", delivery.into_iter().collect());
-        if lease.is_some() || system.is_some() {
-            let reason = "From here on the application writes data of its own: a failure pauses, nothing is unwound";
-            self.stage("pivot", vec![Step::pivot(reason)]);
+        if renewed.is_empty() && (lease.is_some() || system.is_some()) {
+            pivot(self, "the application writes data of its own");
         }
         self.stage("lease", lease.into_iter().collect());
         self.stage("system", system.into_iter().collect());
+        if restarts {
+            let guest = self.desired.guest.clone();
+            self.run("restart", Task::Restart { guest, app: self.inputs.deployment.app().clone() });
+        }
         first
+    }
+
+    /// Secrets that the guest has an older value of.
+    fn renewed_secrets(&self) -> Vec<SecretName> {
+        let wanted = &self.desired.delivery;
+        let Some(Resource::Delivery(found)) = self.known.now(&ResourceId::delivery(&wanted.guest.deployment)) else {
+            return Vec::new();
+        };
+        let old = |(name, file): &(&SecretName, &DeliveredFile)| {
+            found.files.get(*name).is_some_and(|other| other.version != file.version)
+        };
+        wanted.files.iter().filter(old).map(|(name, _)| name.clone()).collect()
     }
 
     /// Records in zones that nothing is wanted in any more.

@@ -98,6 +98,7 @@ pub(crate) fn task(task: &Task) -> String {
     match task {
         Task::AwaitGuest { guest } => format!("wait until guest {} answers", guest.deployment),
         Task::AwaitRecords { records } => format!("wait until every name server of {} has them", records.zone),
+        Task::Restart { app, .. } => format!("restart {app}, whose secrets have changed"),
         Task::CreateAdmin { admin, .. } => format!("make the first administrator's account `{}`", admin.login),
         Task::Probe { probe } => format!("check that {} is healthy, from inside and outside", probe.guest.deployment),
     }

@@ -33,6 +33,16 @@ macro_rules! delegate_plain_parts {
             > {
                 self.inner.hold_address(hold, now).await
             }
+            async fn peek_address(
+                &self,
+                hold: fedi_engine::store::Hold<'_>,
+                now: jiff::Timestamp,
+            ) -> Result<
+                Result<fedi_model::resource::Address, fedi_engine::store::Exhausted>,
+                fedi_engine::store::StoreError,
+            > {
+                self.inner.peek_address(hold, now).await
+            }
             async fn hold_exactly(
                 &self,
                 address: &fedi_model::resource::Address,

@@ -302,6 +302,27 @@ impl GuestSession for AgentSession {
         Ok(HookOutcome { result: word, log: result.journal })
     }
 
+    async fn restart(&mut self, app: &AppName, timeout: Duration, cx: &dyn StepContext) -> Result<(), DriverError> {
+        use protocol::GateAction::{Start, Stop};
+        for (action, word) in [(Stop, "stopping"), (Start, "starting")] {
+            cx.progress(&format!("{word} {app}"), None, None);
+            let call = protocol::Gate { app: app.clone(), action, timeout_s: seconds(timeout) };
+            let gated = self.call(call, timeout + QUICK, cx).await?;
+            if gated.wrong.is_empty() {
+                continue;
+            }
+            let mut error = DriverError::new(
+                DriverErrorKind::Failed,
+                format!("Failed to restart `{app}` on the guest `{}`", self.target.deployment()),
+            );
+            for unit in gated.wrong {
+                error = error.cause(format!("`{}` is {} ({})", unit.name, unit.active, unit.sub));
+            }
+            return Err(error.hint("Look at the units' journal on the guest"));
+        }
+        Ok(())
+    }
+
     async fn health(&mut self, app: &AppName) -> Result<Vec<UnitHealth>, DriverError> {
         let call = protocol::HealthRequest { app: Some(app.clone()), probe: false };
         let health = self.call(call, QUICK, &NoStep::default()).await?;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use fedi_engine::drivers::{
     Check, CheckState, DriverError, DriverErrorKind, Facts, GuestAccess, GuestSession, HealthReport, HookOutcome,
-    Ledger, NoStep, SecretKey, SecretStore, UnitHealth,
+    Ledger, NoStep, SecretKey, SecretStore, StepContext, UnitHealth,
 };
+use fedi_model::name::AppName;
 use fedi_model::plan::Probe;
 use fedi_model::resource::{DeliveredFile, Delivery, GuestRef, HostKey, Lease, Resource, System};
 use tokio::sync::Mutex;
@@ -132,6 +133,18 @@ impl Guests {
         let mut session = self.session(&lease.guest).await?;
         session.revoke_lease(&lease.app).await?;
         self.keep(&lease.guest, session).await;
+        Ok(())
+    }
+
+    pub(super) async fn restart(
+        &self,
+        guest: &GuestRef,
+        app: &AppName,
+        cx: &dyn StepContext,
+    ) -> Result<(), DriverError> {
+        let mut session = self.session(guest).await?;
+        session.restart(app, unit_timeout(), cx).await?;
+        self.keep(guest, session).await;
         Ok(())
     }
 

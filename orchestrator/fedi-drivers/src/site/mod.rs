@@ -15,11 +15,12 @@ use fedi_engine::drivers::{
 use fedi_model::inventory::HostKeyPin;
 use fedi_model::name::HostName;
 use fedi_model::plan::{Probe, Task};
-use fedi_model::resource::{GuestRef, Records, Resource, ResourceId, Secret};
+use fedi_model::resource::{Address, GuestRef, RecordSet, Records, Resource, ResourceId, Secret};
 
 use crate::secrets::generate;
 
 pub use guests::Guests;
+pub use tasks::Patience;
 
 /// The drivers of one host of the inventory.
 #[derive(Clone)]
@@ -42,6 +43,7 @@ pub struct Site {
     guests: Guests,
     ledger: Arc<dyn Ledger>,
     outside: Arc<dyn OutsideProbe>,
+    patience: Patience,
 }
 
 impl Site {
@@ -55,7 +57,14 @@ impl Site {
         outside: Arc<dyn OutsideProbe>,
     ) -> Self {
         let guests = Guests::new(guests, Arc::clone(&ledger));
-        Self { hosts, addresses, secrets, guests, ledger, outside }
+        Self { hosts, addresses, secrets, guests, ledger, outside, patience: Patience::default() }
+    }
+
+    /// The same with another patience.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// The drivers of `host`.
@@ -75,6 +84,13 @@ impl Site {
         let (mut inside, outside) = tokio::join!(self.guests.health(probe), self.outside.probe(probe));
         inside.checks.extend(outside.checks);
         inside
+    }
+
+    /// The address as the ledger has it, while it is held. One that is merely held for a
+    /// plan is not there yet: taking the plan back lets it go.
+    async fn held(&self, id: &ResourceId, like: &Address) -> Result<Option<Address>, DriverError> {
+        let Some(Resource::Address(made)) = self.ledger.made(id).await? else { return Ok(None) };
+        Ok(self.addresses.find(&like.deployment, &like.host, like.family).await?.map(|_| made))
     }
 
     /// Records as the ledger has them: what fedi owns in that zone.
@@ -111,6 +127,16 @@ impl Site {
     }
 }
 
+/// The records, with pairs that are wanted no more: they are part of how things were, and
+/// taking back a change brings them back.
+fn with_pairs_of(records: &Records, owned: Option<&Records>) -> Records {
+    let mut whole = records.clone();
+    let others = owned.into_iter().flat_map(|owned| &owned.sets);
+    let wanted = |set: &RecordSet| records.sets.iter().any(|other| other.name == set.name && other.kind == set.kind);
+    whole.sets.extend(others.filter(|set| !wanted(set)).cloned());
+    whole
+}
+
 fn failed_secret(key: &SecretKey) -> DriverError {
     DriverError::new(DriverErrorKind::Invalid, format!("Failed to make the secret `{key}`"))
 }
@@ -119,9 +145,7 @@ fn failed_secret(key: &SecretKey) -> DriverError {
 impl World for Site {
     async fn observe(&self, like: &Resource) -> Result<Option<Resource>, DriverError> {
         Ok(match like {
-            Resource::Address(it) => {
-                self.addresses.find(&it.deployment, &it.host, it.family).await?.map(Resource::Address)
-            }
+            Resource::Address(it) => self.held(&like.id(), it).await?.map(Resource::Address),
             Resource::Secret(it) => {
                 let key = SecretKey { deployment: it.deployment.clone(), app: it.app.clone(), name: it.name.clone() };
                 self.secrets.entry(&key).await?.map(|entry| {
@@ -136,7 +160,10 @@ impl World for Site {
             Resource::Image(it) => self.host(&it.host)?.hypervisor.observe_image(it).await?.map(Resource::Image),
             Resource::Vm(it) => self.host(&it.host)?.hypervisor.observe_vm(it).await?.map(Resource::Vm),
             Resource::HostKey(_) => self.ledger.made(&like.id()).await?,
-            Resource::Records(it) => self.host(&it.host)?.dns.observe(it).await?.map(Resource::Records),
+            Resource::Records(it) => {
+                let whole = with_pairs_of(it, self.owned(&like.id()).await?.as_ref());
+                self.host(&it.host)?.dns.observe(&whole).await?.map(Resource::Records)
+            }
             Resource::Delivery(_) | Resource::Lease(_) | Resource::System(_) => self.guests.observe(like).await?,
         })
     }
@@ -191,6 +218,7 @@ impl World for Site {
         match task {
             Task::AwaitGuest { guest } => self.await_guest(guest, cx).await,
             Task::AwaitRecords { records } => self.host(&records.host)?.dns.await_visible(records, cx).await,
+            Task::Restart { guest, app } => self.guests.restart(guest, app, cx).await,
             Task::CreateAdmin { guest, app, admin } => self.create_admin(guest, app, admin, cx).await,
             Task::Probe { probe } => self.probe_until_healthy(probe, cx).await,
         }

@@ -14,14 +14,22 @@ use tokio::time::{Instant, sleep};
 
 use super::Site;
 
-/// How long a new guest may take until it answers.
-const BOOT: Duration = Duration::from_secs(300);
+/// How long things may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// A new guest, until it answers.
+    pub boot: Duration,
+    /// The word that a guest waits for after it switched, before it goes back.
+    pub confirm: Duration,
+    /// An application, from its start until it is healthy.
+    pub healthy: Duration,
+}
 
-/// How long a guest waits for the word after it switched, before it goes back.
-const CONFIRM: Duration = Duration::from_secs(120);
-
-/// How long an application may take from its start until it is healthy.
-const HEALTHY: Duration = Duration::from_secs(180);
+impl Default for Patience {
+    fn default() -> Self {
+        Self { boot: Duration::from_secs(300), confirm: Duration::from_secs(120), healthy: Duration::from_secs(180) }
+    }
+}
 
 /// Where OpenSSH keeps the public half of the key that fedi pins.
 const HOST_KEY: &str = "/etc/ssh/ssh_host_ed25519_key.pub";
@@ -57,7 +65,7 @@ impl Site {
             }
         };
         cx.progress("waiting for the guest to boot", None, None);
-        let key = patiently(BOOT, cx, || async {
+        let key = patiently(self.patience.boot, cx, || async {
             Ok(match &vm {
                 Some(vm) => match host.hypervisor.read_guest_file(vm, HOST_KEY, cx).await? {
                     Some(bytes) => public_key(&bytes),
@@ -69,7 +77,7 @@ impl Site {
         .await?
         .ok_or_else(|| {
             failed()
-                .cause(format!("It did not show one within {} s", BOOT.as_secs()))
+                .cause(format!("It did not show one within {} s", self.patience.boot.as_secs()))
                 .hint("Look at the VM's console on the hypervisor; `host-key-pin = \"agent\"` needs the guest agent in the image")
                 .left(format!("The VM of `{}` is running", guest.deployment))
         })?;
@@ -92,7 +100,7 @@ impl Site {
 
     pub(super) async fn await_guest(&self, guest: &GuestRef, cx: &dyn StepContext) -> Result<(), DriverError> {
         let last: std::sync::Mutex<Option<DriverError>> = std::sync::Mutex::default();
-        let found: Option<Facts> = patiently(BOOT, cx, || async {
+        let found: Option<Facts> = patiently(self.patience.boot, cx, || async {
             match self.guests.facts(guest).await {
                 Ok(facts) => Ok(facts),
                 Err(error) if error.kind == DriverErrorKind::Unavailable => {
@@ -107,7 +115,7 @@ impl Site {
         let Some(facts) = found else {
             let mut error = DriverError::new(
                 DriverErrorKind::Unavailable,
-                format!("The guest `{}` did not come up within {} s", guest.deployment, BOOT.as_secs()),
+                format!("The guest `{}` did not come up within {} s", guest.deployment, self.patience.boot.as_secs()),
             )
             .hint("Look at the VM's console on the hypervisor: has it an address, does sshd run?")
             .left(format!("The VM of `{}` is running", guest.deployment));
@@ -142,12 +150,12 @@ impl Site {
         let activation = Activation {
             toplevel: system.toplevel.clone(),
             profile: source.profile().to_owned(),
-            confirm_within: CONFIRM,
+            confirm_within: self.patience.confirm,
         };
         let confirm = self.guests.session(guest).await?.activate(&activation, cx).await?;
         // A new connection proves that the new system can still be reached.
         self.guests.forget(&guest.uuid).await;
-        let confirmed = patiently(CONFIRM, cx, || async {
+        let confirmed = patiently(self.patience.confirm, cx, || async {
             let mut session: Box<dyn GuestSession> = match self.guests.open(guest).await {
                 Ok(session) => session,
                 Err(error) if error.kind == DriverErrorKind::Unavailable => return Ok(None),
@@ -161,7 +169,7 @@ impl Site {
                 DriverErrorKind::Failed,
                 format!("The guest `{}` could not be reached after it switched its system", guest.deployment),
             )
-            .left(format!("It went back to its former system after {} s", CONFIRM.as_secs()))
+            .left(format!("It went back to its former system after {} s", self.patience.confirm.as_secs()))
         })
     }
 
@@ -189,7 +197,7 @@ impl Site {
 
     pub(super) async fn probe_until_healthy(&self, probe: &Probe, cx: &dyn StepContext) -> Result<(), DriverError> {
         let last = std::sync::Mutex::new(Vec::new());
-        let healthy = patiently(HEALTHY, cx, || async {
+        let healthy = patiently(self.patience.healthy, cx, || async {
             let report = self.health(probe).await;
             if report.is_healthy() {
                 return Ok(Some(()));
@@ -211,7 +219,7 @@ impl Site {
             let deployment = &probe.guest.deployment;
             let mut error = DriverError::new(
                 DriverErrorKind::Unhealthy,
-                format!("`{deployment}` is not healthy after {} s", HEALTHY.as_secs()),
+                format!("`{deployment}` is not healthy after {} s", self.patience.healthy.as_secs()),
             )
             .hint(format!("Run `fedi status {deployment}` to look again"))
             .left(format!("`{deployment}` is applied and running"));

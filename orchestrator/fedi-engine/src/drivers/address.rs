@@ -27,6 +27,9 @@ pub trait AddressBook: Send + Sync {
     /// if it has one in a pool that still exists.
     async fn reserve(&self, request: AddressRequest<'_>) -> Result<Address, DriverError>;
 
+    /// The address that [`AddressBook::reserve`] would give now. Holds nothing.
+    async fn peek(&self, request: AddressRequest<'_>) -> Result<Address, DriverError>;
+
     /// The address that the deployment holds on the host.
     async fn find(
         &self,

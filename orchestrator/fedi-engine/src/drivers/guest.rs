@@ -50,6 +50,10 @@ pub trait GuestSession: Send + Sync {
         cx: &dyn StepContext,
     ) -> Result<HookOutcome, DriverError>;
 
+    /// Stops all that is behind the application's gate and starts it again, each within
+    /// `timeout`. Refused without the lease.
+    async fn restart(&mut self, app: &AppName, timeout: Duration, cx: &dyn StepContext) -> Result<(), DriverError>;
+
     /// The states of the application's units and of the guest.
     async fn health(&mut self, app: &AppName) -> Result<Vec<UnitHealth>, DriverError>;
 

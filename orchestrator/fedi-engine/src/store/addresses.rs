@@ -53,6 +53,9 @@ pub trait AddressStore: Send + Sync {
     /// the one that it held last, where nobody took it; else the lowest free one.
     async fn hold_address(&self, hold: Hold<'_>, now: Timestamp) -> Result<Result<Address, Exhausted>, StoreError>;
 
+    /// The address that [`AddressStore::hold_address`] would give now. Writes nothing.
+    async fn peek_address(&self, hold: Hold<'_>, now: Timestamp) -> Result<Result<Address, Exhausted>, StoreError>;
+
     /// Holds exactly this address. `Err` says who has it, or had it and whose rest it
     /// keeps.
     async fn hold_exactly(

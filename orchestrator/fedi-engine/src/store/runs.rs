@@ -58,6 +58,13 @@ pub trait RunStore: Send + Sync {
     /// All runs, the newest first.
     async fn runs(&self) -> Result<Vec<RunRow>, StoreError>;
 
+    /// The runs of a deployment, the newest first.
+    async fn runs_of(&self, deployment: &DeploymentName) -> Result<Vec<RunRow>, StoreError> {
+        let mut runs = self.runs().await?;
+        runs.retain(|run| run.deployment == *deployment);
+        Ok(runs)
+    }
+
     /// The runs that are not over, the oldest first.
     async fn open_runs(&self) -> Result<Vec<RunRow>, StoreError>;
 

@@ -11,7 +11,11 @@ fn made(resource: Resource) -> LedgerChange {
 }
 
 fn gone(resource: &Resource) -> LedgerChange {
-    LedgerChange::Gone { step: StepId::new(resource.id().as_str()), resource: resource.id(), along: resource.takes_along() }
+    LedgerChange::Gone {
+        step: StepId::new(resource.id().as_str()),
+        resource: resource.id(),
+        along: resource.takes_along(),
+    }
 }
 
 fn reverted(resource: &Resource) -> LedgerChange {

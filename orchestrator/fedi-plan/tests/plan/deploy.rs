@@ -185,16 +185,52 @@ fn a_revoked_lease_is_granted_again() {
     assert_eq!(granted(&world), 2);
 }
 
-#[test]
-fn a_rotated_secret_is_delivered() {
-    let mut world = deployed_world();
-    let id = ResourceId::secret(&world.deployment.name, &SecretName::new("macaroon").unwrap());
+/// The store has another value of the secret.
+fn rotate(world: &mut World, name: &str) {
+    let id = ResourceId::secret(&world.deployment.name, &SecretName::new(name).unwrap());
     match world.known.observed.get_mut(&id) {
         Some(Some(Resource::Secret(secret))) => secret.version = Some(2),
         other => panic!("{other:?}"),
     }
-    check(&world, &["secrets: ~ delivery/matrix", "verify: > probe/matrix"]);
-    assert_eq!(world.plan().unwrap().stages[0].steps[0].changes, ["~ macaroon: version 1 -> 2"]);
+}
+
+#[test]
+fn a_rotated_secret_is_delivered() {
+    let mut world = deployed_world();
+    rotate(&mut world, "admin-password");
+    // The guest's old value cannot be brought back, so there is no way back.
+    check(&world, &["pivot: pivot", "secrets: ~ delivery/matrix", "verify: > probe/matrix"]);
+    assert_eq!(world.plan().unwrap().stages[1].steps[0].changes, ["~ admin-password: version 1 -> 2"]);
+}
+
+#[test]
+fn an_application_that_reads_a_rotated_secret_is_restarted() {
+    let mut world = deployed_world();
+    rotate(&mut world, "macaroon");
+    let restarted =
+        ["pivot: pivot", "secrets: ~ delivery/matrix", "restart: > restart/matrix", "verify: > probe/matrix"];
+    check(&world, &restarted);
+    let plan = world.plan().unwrap();
+    world.apply(&plan);
+    check(&world, &[]);
+    // Switching the system restarts only what differs in it.
+    rotate(&mut world, "macaroon");
+    if let Some(Some(Resource::Delivery(delivery))) =
+        world.known.observed.get_mut(&ResourceId::delivery(&world.deployment.name))
+    {
+        delivery.files.get_mut(&SecretName::new("macaroon").unwrap()).unwrap().version = Some(1);
+    }
+    world.toplevel = "/nix/store/bbbb-matrix".to_owned();
+    check(
+        &world,
+        &[
+            "pivot: pivot",
+            "secrets: ~ delivery/matrix",
+            "system: ~ system/matrix",
+            "restart: > restart/matrix",
+            "verify: > probe/matrix",
+        ],
+    );
 }
 
 #[test]

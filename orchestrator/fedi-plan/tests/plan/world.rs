@@ -63,11 +63,15 @@ pub(crate) fn host() -> HostFile {
 
 pub(crate) fn manifest() -> Manifest {
     let secret = |class: &str, generator: serde_json::Value, file: &str| json!({ "class": class, "generator": generator, "path": format!("/var/lib/fedi/secrets/matrix/{file}") });
+    let restarting = |mut secret: serde_json::Value| {
+        secret["restartUnits"] = json!(["matrix-synapse.service"]);
+        secret
+    };
     let text = json!({ "schema": 1, "apps": { "matrix": {
         "version": "1.158.0", "upgradesFrom": "1.100.0", "gate": "fedi-matrix.target",
         "secrets": {
             "signing-key": secret("identity", json!("synapseSigningKey"), "signing-key"),
-            "macaroon": secret("session", json!({ "hex": { "bytes": 32 } }), "macaroon"),
+            "macaroon": restarting(secret("session", json!({ "hex": { "bytes": 32 } }), "macaroon")),
             "admin-password": secret("rotatable", json!({ "password": { "length": 20 } }), "admin-password"),
         },
         "hooks": { "probe": { "unit": "fedi-matrix-probe.service" } },

@@ -57,6 +57,29 @@ fn hours(hours: i64) -> SignedDuration {
     SignedDuration::from_hours(hours)
 }
 
+/// Peeking tells what would be given, and holds nothing.
+pub async fn peeking_holds_nothing(bed: impl StoreBed) {
+    let store = bed.open().await;
+    let pools = [v4("192.0.2", 10, 11)];
+    let (deployment, host) = (DeploymentName::new("one").unwrap(), HostName::new("proxmox1").unwrap());
+    let wish = Hold { deployment: &deployment, host: &host, family: Family::Ipv4, pools: &pools };
+    let told = store.peek_address(wish, start()).await.unwrap().unwrap();
+    assert_eq!(store.addresses().await.unwrap(), []);
+    let held = hold(store.as_ref(), "one", &pools, start()).await;
+    assert_eq!(held, told);
+    assert_eq!(store.peek_address(wish, start()).await.unwrap().unwrap(), held);
+    // What it held last is what it is told again, though a lower one is free.
+    let lowest = hold(store.as_ref(), "two", &pools, start()).await;
+    store.release_address(&held, start()).await.unwrap();
+    store.release_address(&lowest, start()).await.unwrap();
+    let before = store.addresses().await.unwrap();
+    assert_eq!(store.peek_address(wish, start() + hours(48)).await.unwrap().unwrap(), held);
+    assert_eq!(store.addresses().await.unwrap(), before);
+    let three = DeploymentName::new("three").unwrap();
+    let wish = Hold { deployment: &three, ..wish };
+    assert_eq!(store.peek_address(wish, start()).await.unwrap().unwrap_err().resting, 2);
+}
+
 /// Deployment, host and family are the key.
 pub async fn the_same_request_gets_the_same(bed: impl StoreBed) {
     let pools = [v4("192.0.2", 10, 20)];

@@ -34,7 +34,8 @@ macro_rules! store_conformance {
     ($make:expr) => {
         $crate::store_conformance!(@ $make, runs: [
             begins_runs, appends_in_order, refuses_without_the_lease, one_open_run_a_deployment, lists_runs,
-            keeps_every_event, appends_of_many_runs_at_once
+            keeps_every_event, appends_of_many_runs_at_once,
+            reads_while_another_writes
         ]);
         $crate::store_conformance!(@ $make, ledger: [
             holds_what_was_made, reverts_to_what_was_before, forgets_what_is_gone, tells_deployments_apart,
@@ -45,7 +46,7 @@ macro_rules! store_conformance {
             of_many_at_once_one_wins
         ]);
         $crate::store_conformance!(@ $make, addresses: [
-            the_same_request_gets_the_same, gives_the_lowest, rests_before_re_use, its_last_holder_comes_back,
+            the_same_request_gets_the_same, peeking_holds_nothing, gives_the_lowest, rests_before_re_use, its_last_holder_comes_back,
             says_how_many_are_left, a_pool_that_is_gone, holds_exactly, release_is_idempotent, both_families,
             huge_pools_are_quick, of_many_at_once_each_gets_its_own
         ]);

@@ -20,12 +20,17 @@ const COLUMNS: &str = "network, address, host, deployment, family, gateway, quar
 #[async_trait]
 impl AddressStore for SqliteStore {
     async fn hold_address(&self, hold: Hold<'_>, now: Timestamp) -> Result<Result<Address, Exhausted>, StoreError> {
-        let search = Search {
-            key: Key { host: hold.host.to_string(), deployment: hold.deployment.to_string(), family: hold.family },
-            pools: hold.pools.iter().filter_map(|pool| Some((pool.clone(), Range::of(pool, hold.family)?))).collect(),
-            now,
-        };
+        let search = Search::new(hold, now);
         self.write("hold an address", move |transaction| search.run(transaction)).await
+    }
+
+    async fn peek_address(&self, hold: Hold<'_>, now: Timestamp) -> Result<Result<Address, Exhausted>, StoreError> {
+        let search = Search::new(hold, now);
+        self.read("find a free address", move |connection| match search.find(connection)? {
+            Some((_, address)) => Ok(Ok(address)),
+            None => search.exhausted(connection).map(Err),
+        })
+        .await
     }
 
     async fn hold_exactly(
@@ -101,28 +106,44 @@ struct Search {
 }
 
 impl Search {
+    fn new(hold: Hold<'_>, now: Timestamp) -> Self {
+        Self {
+            key: Key { host: hold.host.to_string(), deployment: hold.deployment.to_string(), family: hold.family },
+            pools: hold.pools.iter().filter_map(|pool| Some((pool.clone(), Range::of(pool, hold.family)?))).collect(),
+            now,
+        }
+    }
+
     fn run(&self, connection: &Connection) -> Result<Result<Address, Exhausted>, Failed> {
+        let Some((held, address)) = self.find(connection)? else {
+            return self.exhausted(connection).map(Err);
+        };
+        if held.as_ref() == Some(&address) {
+            return Ok(Ok(address));
+        }
+        // Held with an older router or rest, or out of a pool that is gone.
+        if let Some(held) = held.filter(|held| held.address != address.address) {
+            rest(connection, &held, self.now)?;
+        }
+        put(connection, &address, None)?;
+        Ok(Ok(address))
+    }
+
+    /// What the key holds, and what it is to hold; `None` when nothing is left.
+    fn find(&self, connection: &Connection) -> Result<Option<(Option<Address>, Address)>, Failed> {
         let held = held_by(connection, &self.key)?;
         if let Some(held) = &held
             && let Some((pool, _)) = self.pools.iter().find(|(pool, _)| pool.network.trunc() == held.address.trunc())
         {
             let again = self.of(pool, held.address.addr())?;
-            if again != *held {
-                put(connection, &again, None)?;
-            }
-            return Ok(Ok(again));
+            return Ok(Some((Some(held.clone()), again)));
         }
-        let Some((pool, address)) =
-            self.last_held(connection)?.map_or_else(|| self.lowest(connection), |own| Ok(Some(own)))?
-        else {
-            return self.exhausted(connection).map(Err);
+        let found = match self.last_held(connection)? {
+            Some(own) => Some(own),
+            None => self.lowest(connection)?,
         };
-        if let Some(held) = held {
-            rest(connection, &held, self.now)?;
-        }
-        let address = self.of(pool, address)?;
-        put(connection, &address, None)?;
-        Ok(Ok(address))
+        let Some((pool, address)) = found else { return Ok(None) };
+        Ok(Some((held, self.of(pool, address)?)))
     }
 
     /// The address that the key held last, where it is still in a pool.

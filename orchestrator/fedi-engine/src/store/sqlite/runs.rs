@@ -1,6 +1,7 @@
 //! Runs: beginning, appending, listing.
 
 use async_trait::async_trait;
+use fedi_model::name::DeploymentName;
 use fedi_model::plan::Plan;
 use fedi_model::run::{RunEvent, RunId, RunPhase, RunRecord};
 use jiff::Timestamp;
@@ -69,11 +70,19 @@ impl RunStore for SqliteStore {
     }
 
     async fn runs(&self) -> Result<Vec<RunRow>, StoreError> {
-        self.read("list runs", |connection| list(connection, "ORDER BY id DESC")).await
+        self.read("list runs", |connection| list(connection, "ORDER BY id DESC", [])).await
+    }
+
+    async fn runs_of(&self, deployment: &DeploymentName) -> Result<Vec<RunRow>, StoreError> {
+        let deployment = deployment.to_string();
+        self.read("list runs", move |connection| {
+            list(connection, "WHERE deployment = ? ORDER BY id DESC", [deployment])
+        })
+        .await
     }
 
     async fn open_runs(&self) -> Result<Vec<RunRow>, StoreError> {
-        self.read("list runs", |connection| list(connection, "WHERE over = 0 ORDER BY id")).await
+        self.read("list runs", |connection| list(connection, "WHERE over = 0 ORDER BY id", [])).await
     }
 
     async fn records(&self, run: RunId) -> Result<Vec<RunRecord>, StoreError> {
@@ -115,11 +124,11 @@ fn head(connection: &Connection, run: RunId, seq: u64) -> Result<Sum, Failed> {
     head.try_into().map_err(|_| Failed::Damaged(format!("the last checksum of run {run} has the wrong length")))
 }
 
-fn list(connection: &Connection, which: &str) -> Result<Vec<RunRow>, Failed> {
+fn list(connection: &Connection, which: &str, values: impl rusqlite::Params) -> Result<Vec<RunRow>, Failed> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT id, workflow, deployment, host, phase, started, updated, events FROM run {which}"
     ))?;
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query(values)?;
     let mut runs = Vec::new();
     while let Some(row) = rows.next()? {
         runs.push(run_row(row)?);
