@@ -5,21 +5,22 @@ use std::fs;
 use std::sync::Arc;
 
 use fedi_engine::World;
-use fedi_engine::drivers::{AddressBook, AddressRequest, DriverError, DriverErrorKind, SystemSource};
+use fedi_engine::drivers::{AddressBook, AddressRequest, DriverError, DriverErrorKind, SecretStore, SystemSource};
 use fedi_engine::store::{RunRow, Store};
 use fedi_inventory::Folder;
 use fedi_model::inventory::Deployment;
 use fedi_model::manifest::{App, Manifest};
 use fedi_model::name::{DeploymentName, Domain, HostName};
-use fedi_model::plan::{Action, Plan, Probe, Task, Workflow};
-use fedi_model::resource::{Address, GuestRef, Records, Resource, ResourceId};
-use fedi_model::run::{RunEvent, RunPhase};
+use fedi_model::plan::{Plan, Probe};
+use fedi_model::resource::{Address, Family, GuestRef, Records, Resource, ResourceId, Secret};
 use fedi_plan::{DeployInputs, DestroyInputs, Known, SystemInput};
+use futures::stream::{self, StreamExt};
 use uuid::Uuid;
 
 use crate::WorkflowError;
 use crate::image::image;
 use crate::look::{self, GuestState};
+use crate::remembered::Purpose;
 
 /// Prepares plans.
 pub struct Desk {
@@ -31,9 +32,14 @@ pub struct Desk {
     pub world: Arc<dyn World>,
     /// Who has which address.
     pub addresses: Arc<dyn AddressBook>,
+    /// The store of secrets.
+    pub secrets: Arc<dyn SecretStore>,
     /// Where systems come from, by host.
     pub systems: BTreeMap<HostName, Arc<dyn SystemSource>>,
 }
+
+/// How many previews go on at once.
+const AT_ONCE: usize = 16;
 
 /// A plan with what it was made from.
 #[derive(Debug, Clone)]
@@ -53,29 +59,45 @@ pub struct Prepared {
 }
 
 impl Desk {
-    /// Plans to bring a deployment to what its files say.
+    /// Plans to bring a deployment to what its files say. Addresses and the VM's UUID are
+    /// held for the plan; it is to be carried out or given up.
     pub async fn deploy(&self, deployment: &Deployment) -> Result<Prepared, WorkflowError> {
         let ledger = self.ledger(&deployment.name).await?;
         let resolved = self.system(&deployment.host)?.resolve(deployment).await?;
         let (addresses, fresh) = self.reserve(deployment, &ledger).await?;
-        let prepared = self.deploy_with(deployment, ledger, &resolved, addresses, &fresh).await;
+        let prepared = self.prepare(deployment, ledger, &resolved, addresses, &fresh, Purpose::CarryOut).await;
         if prepared.is_err() {
             self.release(&fresh).await?;
         }
         prepared
     }
 
-    async fn deploy_with(
+    /// Plans the same only to tell of it: nothing is held and nothing is written, so what
+    /// others take meanwhile may change it.
+    pub async fn preview(&self, deployment: &Deployment) -> Result<Prepared, WorkflowError> {
+        let ledger = self.ledger(&deployment.name).await?;
+        let resolved = self.system(&deployment.host)?.resolve(deployment).await?;
+        let addresses = self.peek(deployment, &ledger).await?;
+        self.prepare(deployment, ledger, &resolved, addresses, &[], Purpose::Tell).await
+    }
+
+    /// Previews of several, in their order, a few at once.
+    pub async fn previews(&self, deployments: &[&Deployment]) -> Vec<Result<Prepared, WorkflowError>> {
+        stream::iter(deployments).map(|deployment| self.preview(deployment)).buffered(AT_ONCE).collect().await
+    }
+
+    async fn prepare(
         &self,
         deployment: &Deployment,
         ledger: BTreeMap<ResourceId, Resource>,
         resolved: &fedi_engine::drivers::Resolved,
         addresses: Vec<Address>,
         fresh: &[Address],
+        purpose: Purpose,
     ) -> Result<Prepared, WorkflowError> {
         let (host_name, host) = self.folder.host(deployment.host.as_str())?;
-        let uuid = self.uuid(&deployment.name, &ledger).await?;
-        let taken = self.taken(&deployment.name);
+        let uuid = self.uuid(&deployment.name, &ledger, purpose).await?;
+        let taken = self.taken(deployment);
         let inputs = DeployInputs {
             deployment,
             host,
@@ -87,10 +109,10 @@ impl Desk {
             image: image(&self.folder, host_name, self.store.as_ref()).await?,
             addresses,
             uuid,
-            epoch: self.epoch(&deployment.name, &ledger).await?,
+            epoch: self.epoch(&deployment.name, &ledger, purpose).await?,
             authorized_keys: self.authorized_keys()?,
             taken: &taken,
-            admin_made: self.admin_made(&deployment.name, uuid).await?,
+            admin_made: self.admin_made(&deployment.name, &ledger, uuid, purpose).await?,
         };
         let mut known = Known { ledger, ..Known::default() };
         // Which files belong on the guest depends on which secrets there are.
@@ -115,23 +137,46 @@ impl Desk {
             (Ok(deployment), None) => deployment.host.clone(),
             (Err(unknown), None) => return Err(unknown.into()),
         };
-        self.epoch(name, &ledger).await?;
+        self.epoch(name, &ledger, Purpose::CarryOut).await?;
         let wanted: Vec<Resource> = ledger.values().cloned().collect();
         let mut known = Known { ledger, ..Known::default() };
         let guest = look::look(self.world.as_ref(), &wanted, &mut known).await?;
+        self.look_for_what_no_run_made(name, &host, &mut known).await?;
         let plan = fedi_plan::plan_destroy(&DestroyInputs { deployment: name, host: &host }, &known)?;
         Ok((plan, guest))
+    }
+
+    /// What belongs to a deployment without a run having made it: secrets that the operator
+    /// set, an address that a plan held which came to nothing.
+    async fn look_for_what_no_run_made(
+        &self,
+        name: &DeploymentName,
+        host: &HostName,
+        known: &mut Known,
+    ) -> Result<(), WorkflowError> {
+        for entry in self.secrets.list(Some(name)).await? {
+            let secret = Resource::Secret(Secret {
+                deployment: name.clone(),
+                app: entry.key.app,
+                name: entry.key.name,
+                class: entry.class,
+                generator: entry.generator,
+                version: Some(entry.version),
+            });
+            known.observed.insert(secret.id(), Some(secret));
+        }
+        for family in [Family::Ipv4, Family::Ipv6] {
+            if let Some(address) = self.addresses.find(name, host, family).await? {
+                let address = Resource::Address(address);
+                known.observed.insert(address.id(), Some(address));
+            }
+        }
+        Ok(())
     }
 
     /// Gives back what was reserved for a plan that is not carried out.
     pub async fn give_up(&self, prepared: &Prepared) -> Result<(), WorkflowError> {
         self.release(&prepared.fresh).await
-    }
-
-    /// After a run of `destroy`: the next VM is another one.
-    pub async fn forget(&self, name: &DeploymentName) -> Result<(), WorkflowError> {
-        self.store.set_setting(&uuid_setting(name), None).await?;
-        Ok(())
     }
 
     /// The run of this deployment that is not over, where there is one.
@@ -177,75 +222,27 @@ impl Desk {
         Ok((held, fresh))
     }
 
+    /// The addresses that it would hold.
+    async fn peek(
+        &self,
+        deployment: &Deployment,
+        ledger: &BTreeMap<ResourceId, Resource>,
+    ) -> Result<Vec<Address>, WorkflowError> {
+        let (host_name, host) = self.folder.host(deployment.host.as_str())?;
+        let mut addresses = Vec::new();
+        for family in fedi_plan::families(&deployment.name, host, ledger) {
+            let request =
+                AddressRequest { deployment: &deployment.name, host: host_name, family, pools: &host.address_pools };
+            addresses.push(self.addresses.peek(request).await?);
+        }
+        Ok(addresses)
+    }
+
     async fn release(&self, addresses: &[Address]) -> Result<(), WorkflowError> {
         for address in addresses {
             self.addresses.release(address).await?;
         }
         Ok(())
-    }
-
-    /// The UUID of the deployment's VM, chosen once. A setting that was chosen before a
-    /// run is found again by the next try, also when the first one never came far.
-    async fn uuid(
-        &self,
-        name: &DeploymentName,
-        ledger: &BTreeMap<ResourceId, Resource>,
-    ) -> Result<Uuid, WorkflowError> {
-        if let Some(Resource::Vm(vm)) = ledger.get(&ResourceId::vm(name)) {
-            return Ok(vm.uuid);
-        }
-        let chosen = self.store.choose_setting(&uuid_setting(name), &Uuid::new_v4().to_string()).await?;
-        Uuid::parse_str(&chosen).map_err(|error| {
-            DriverError::new(DriverErrorKind::Failed, format!("The UUID of `{name}` in the journal is damaged"))
-                .because(&error)
-                .into()
-        })
-    }
-
-    /// The highest epoch that was ever granted; kept also when the guest is gone.
-    async fn epoch(
-        &self,
-        name: &DeploymentName,
-        ledger: &BTreeMap<ResourceId, Resource>,
-    ) -> Result<u64, WorkflowError> {
-        let setting = format!("epoch {name}");
-        let kept = self.store.setting(&setting).await?.and_then(|text| text.parse().ok()).unwrap_or(0);
-        let held = ledger.values().find_map(|resource| match resource {
-            Resource::Lease(lease) => Some(lease.epoch),
-            _ => None,
-        });
-        match held {
-            Some(held) if held > kept => {
-                self.store.set_setting(&setting, Some(&held.to_string())).await?;
-                Ok(held)
-            }
-            _ => Ok(kept),
-        }
-    }
-
-    /// Whether a run has made the first administrator's account on this VM. The answer
-    /// "yes" is remembered, since it costs a look into every run.
-    async fn admin_made(&self, name: &DeploymentName, uuid: Uuid) -> Result<bool, WorkflowError> {
-        let setting = format!("admin-made {uuid}");
-        if self.store.setting(&setting).await?.is_some() {
-            return Ok(true);
-        }
-        let runs = self.store.runs().await?;
-        let runs = runs.into_iter().filter(|run| run.deployment == *name && run.workflow == Workflow::Deploy);
-        for run in runs.filter(|run| run.phase != RunPhase::Unwound) {
-            let mut step = None;
-            for record in self.store.records(run.id).await? {
-                match record.event {
-                    RunEvent::Planned { plan } => step = admin_step(&plan, uuid),
-                    RunEvent::Finished { step: done, .. } if step.as_ref() == Some(&done) => {
-                        self.store.set_setting(&setting, Some("yes")).await?;
-                        return Ok(true);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Ok(false)
     }
 
     fn authorized_keys(&self) -> Result<Vec<String>, WorkflowError> {
@@ -260,14 +257,12 @@ impl Desk {
         Ok(keys)
     }
 
-    fn taken(&self, but: &DeploymentName) -> BTreeMap<Domain, DeploymentName> {
-        let others = self.folder.inventory().deployments.values().filter(|deployment| deployment.name != *but);
-        others.map(|deployment| (deployment.domain().clone(), deployment.name.clone())).collect()
+    /// Others that have the same domain.
+    fn taken(&self, by: &Deployment) -> BTreeMap<Domain, DeploymentName> {
+        let all = self.folder.inventory().deployments.values();
+        let others = all.filter(|other| other.name != by.name && other.domain() == by.domain());
+        others.map(|other| (other.domain().clone(), other.name.clone())).collect()
     }
-}
-
-fn uuid_setting(name: &DeploymentName) -> String {
-    format!("vm-uuid {name}")
 }
 
 fn ledger_host(ledger: &BTreeMap<ResourceId, Resource>) -> Option<HostName> {
@@ -275,16 +270,6 @@ fn ledger_host(ledger: &BTreeMap<ResourceId, Resource>) -> Option<HostName> {
         Resource::Vm(vm) => Some(vm.host.clone()),
         Resource::Address(address) => Some(address.host.clone()),
         Resource::Records(records) => Some(records.host.clone()),
-        _ => None,
-    })
-}
-
-fn admin_step(plan: &Plan, uuid: Uuid) -> Option<fedi_model::plan::StepId> {
-    plan.steps().find_map(|step| match &step.action {
-        Action::Run { task } => match &**task {
-            Task::CreateAdmin { guest, .. } if guest.uuid == uuid => Some(step.id.clone()),
-            _ => None,
-        },
         _ => None,
     })
 }

@@ -8,6 +8,7 @@ mod desk;
 mod error;
 mod image;
 mod look;
+mod remembered;
 
 pub use desk::{Desk, Prepared};
 pub use error::WorkflowError;

@@ -205,6 +205,7 @@ impl Context {
             store: Arc::clone(&store),
             world: Arc::clone(&site) as Arc<dyn fedi_engine::World>,
             addresses,
+            secrets: Arc::clone(&secrets),
             systems,
         };
         Ok(Workshop { store, site, secrets, desk, unusable })

@@ -6,7 +6,7 @@ use fedi_plan::render;
 use serde::Serialize;
 
 use crate::cli::Global;
-use crate::context::{Context, Workshop};
+use crate::context::Context;
 use crate::error::{CommandError, Exit};
 use crate::ui::Ui;
 
@@ -49,9 +49,16 @@ pub(crate) async fn run(args: &Plan, global: &Global, ui: Ui) -> Result<Exit, Co
     }
     let workshop = context.workshop_of(wanted.iter().map(|deployment| &deployment.host))?;
     let mut report = Plans::default();
+    let usable: Vec<&Deployment> =
+        wanted.iter().copied().filter(|deployment| workshop.usable(&deployment.host).is_ok()).collect();
+    let mut previews = workshop.desk.previews(&usable).await.into_iter();
     for deployment in &wanted {
-        match plan(&workshop, deployment).await {
-            Ok(plan) => report.plans.push(plan),
+        let plan = match workshop.usable(&deployment.host) {
+            Ok(()) => previews.next().transpose().map_err(CommandError::from),
+            Err(error) => Err(error),
+        };
+        match plan {
+            Ok(prepared) => report.plans.extend(prepared.map(|prepared| prepared.plan)),
             Err(error) if wanted.len() == 1 => return Err(error),
             Err(error) => report.failed.push(Unplanned { deployment: deployment.name.to_string(), error }),
         }
@@ -66,12 +73,4 @@ pub(crate) async fn run(args: &Plan, global: &Global, ui: Ui) -> Result<Exit, Co
     }
     let changes = report.plans.iter().any(|plan| !plan.is_empty());
     Ok(if args.check && changes { Exit::Changes } else { Exit::Done })
-}
-
-/// Plans, and gives back what planning has reserved.
-async fn plan(workshop: &Workshop, deployment: &Deployment) -> Result<fedi_model::plan::Plan, CommandError> {
-    workshop.usable(&deployment.host)?;
-    let prepared = workshop.desk.deploy(deployment).await?;
-    workshop.desk.give_up(&prepared).await?;
-    Ok(prepared.plan)
 }

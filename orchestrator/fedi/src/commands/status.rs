@@ -177,8 +177,7 @@ async fn fill(workshop: &Workshop, deployment: &Deployment, status: &mut Deploym
         return Ok(());
     }
     workshop.usable(&deployment.host)?;
-    let prepared = desk.deploy(deployment).await?;
-    desk.give_up(&prepared).await?;
+    let prepared = desk.preview(deployment).await?;
     status.changes = Some(prepared.plan.steps().count());
     match prepared.guest {
         GuestState::Absent if prepared.known.ledger.contains_key(&ResourceId::vm(&deployment.name)) => {
