@@ -1,6 +1,7 @@
 //! `fedi image`.
 
 use clap::{Args, Subcommand};
+use fedi_engine::drivers::DriverErrorKind;
 use fedi_model::resource::Image as GuestImage;
 use serde::Serialize;
 
@@ -114,7 +115,18 @@ async fn prune(args: &Prune, context: &Context) -> Result<Exit, CommandError> {
             source: String::new(),
             bytes: Some(image.bytes),
         };
-        hypervisor.remove_image(&image, &OneStep::new(context.ui)).await?;
+        if let Err(error) = hypervisor.remove_image(&image, &OneStep::new(context.ui)).await {
+            let storage = &host.hypervisor.image_storage;
+            return Err(match error.kind {
+                // More than fedi asks for: with it the token could delete all that lies there.
+                DriverErrorKind::Denied => CommandError::from(error).hint(format!(
+                    "Delete it on the host: `pvesm free {storage}:import/{}`\nOr let the token delete whatever lies on \
+                     the storage: `Datastore.Allocate` on `/storage/{storage}`",
+                    image.file
+                )),
+                _ => error.into(),
+            });
+        }
     }
     let text = format!("Deleted {}\n", files.join(", "));
     let images = old.iter().map(|it| Row { file: it.file.clone(), bytes: it.bytes, current: false }).collect();

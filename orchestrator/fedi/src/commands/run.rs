@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand};
 use fedi_engine::{Outcome, RunReport, RunSummary, Unobserved};
 use fedi_model::plan::Workflow;
-use fedi_model::run::{RunId, RunState};
+use fedi_model::run::{FailureKind, RunId, RunState, StepState};
 use serde::Serialize;
 
 use crate::carry_out::{Work, carry_out, conclude};
@@ -126,10 +126,13 @@ async fn show(args: &One, context: &Context) -> Result<Exit, CommandError> {
         let _ = writeln!(text, "  because: {reason}");
     }
     for step in state.plan.steps() {
-        let word = state.step(&step.id).word();
+        let word = match state.step(&step.id) {
+            StepState::Failed { failure, .. } if failure.kind == FailureKind::Interrupted => "stopped",
+            other => other.word(),
+        };
         let _ = writeln!(text, "  {word:<9} {}", fedi_plan::render::step(step));
     }
-    if let Some(failure) = &state.failure {
+    if let Some(failure) = state.failure.as_ref().filter(|failure| failure.kind != FailureKind::Interrupted) {
         let _ = writeln!(text, "\n{}", CommandError::from(failure.clone()).render());
     }
     if !state.phase.is_over() {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use fedi_model::event::{Event, EventLine};
 use fedi_model::plan::StepId;
+use fedi_model::run::FailureKind;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::Zoned;
 
@@ -99,6 +100,13 @@ impl Progress {
             Event::StepUndone { step } => {
                 if let Some(running) = finish(state, step) {
                     self.say(&format!("{} ({})", running.title, span(running.since)));
+                }
+            }
+            Event::StepFailed { step, failure } | Event::StepUndoFailed { step, failure }
+                if failure.kind == FailureKind::Interrupted =>
+            {
+                if let Some(running) = finish(state, step) {
+                    self.say(&format!("stopped: {} ({})", running.title, span(running.since)));
                 }
             }
             Event::StepFailed { step, failure } | Event::StepUndoFailed { step, failure } => {

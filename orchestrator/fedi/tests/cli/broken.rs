@@ -169,7 +169,7 @@ fn another_certificate_than_the_pinned_one() {
     let server = TlsServer::start();
     let machine = Machine::with_host(&server.endpoint).filter(&server.fingerprint, "[FINGERPRINT]");
     assert_snapshot!(machine.fedi("host check"), @"
-    exit code: 1
+    exit code: 2
     ----- stdout -----
     here: cannot be used
       error: Failed to examine host `here`
@@ -207,7 +207,7 @@ fn an_age_key_that_cannot_be_used() {
     let told = machine.fedi_with_input("secret set notes mail-password", "x");
     assert!(!told.contains("NONSENSE"), "{told}");
     assert_snapshot!(told, @"
-    exit code: 1
+    exit code: 2
     ----- stderr -----
     error: Failed to read the age identity `[CONFIG]/age.key`
       Caused by: A line is no age identity: invalid Bech32 encoding

@@ -22,7 +22,10 @@ const FILTERS: &[(&str, &str)] = &[
     (r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?", "[TIME]"),
     (r"(?m)^\d\d:\d\d:\d\d ", "[CLOCK] "),
     (r"\(\d+\.\d s\)", "([SPAN])"),
-    (r"pid \d+", "pid [PID]"),
+    (r"@\S+ \(pid \d+\)", "@[MACHINE] (pid [PID])"),
+    (r"prebuilt system [0-9a-f]{8}", "prebuilt system [DIGEST]"),
+    // Steps of one stage end in any order.
+    (r"(?m)^\[CLOCK\] (\[\d+/\d+\]|undo:) (address|secret) .*\n", ""),
     (r"age1[0-9a-z]{58}", "[RECIPIENT]"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:[PORT]"),
     (r"`(ssh|python3|rsync)` is `[^`]*`", "`$1` is `[PROGRAM]`"),
@@ -117,6 +120,7 @@ impl Machine {
             .env("FEDI_CONFIG_DIR", self.path("config"))
             .env("FEDI_STATE_DIR", self.path("state"))
             .env("FEDI_CACHE_DIR", self.path("cache"))
+            .env("USER", "operator")
             .env("TZ", "UTC")
             .stdin(Stdio::null());
         command

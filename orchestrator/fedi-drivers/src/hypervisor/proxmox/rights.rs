@@ -115,15 +115,25 @@ impl ProxmoxHost {
                     Some(format!("Run on the host: pvesm set {name} --content {content},... (keep what it has)")),
                 )),
                 Some(_) => report.problems.push((format!("Storage `{name}` is disabled or not active"), None)),
+                // Without the right to look, that right is what is missing.
+                None if report.missing.iter().any(|right| sees_storage(right, name)) => {}
                 None => {
                     let names: Vec<&str> = storages.iter().map(|storage| storage.storage.as_str()).collect();
-                    let hint = format!("The token sees {}; set `hypervisor.{key}`", names.join(", "));
-                    report.problems.push((format!("The token sees no storage `{name}`"), Some(hint)));
+                    let hint = match names.as_slice() {
+                        [] => format!("Set `hypervisor.{key}`"),
+                        names => format!("The token sees {}; set `hypervisor.{key}`", names.join(", ")),
+                    };
+                    report.problems.push((format!("There is no storage `{name}`"), Some(hint)));
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Whether a right is what makes a storage visible.
+fn sees_storage(right: &MissingRight, storage: &str) -> bool {
+    right.privilege == "Datastore.Audit" && right.path == format!("/storage/{storage}")
 }
 
 fn missing(needs: &BTreeMap<String, Vec<Need>>, permissions: &Permissions) -> Vec<MissingRight> {
