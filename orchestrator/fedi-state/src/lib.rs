@@ -9,10 +9,12 @@
 //! compared with what was observed; a failed dump is a failed capture; no secret's
 //! value is in a manifest, log, argument or error.**
 
+pub mod derived;
 pub mod directory;
 pub mod fingerprint;
 pub mod kind;
 pub mod postgres;
+pub mod redis;
 pub mod snapshot;
 pub mod stage;
 

@@ -4,5 +4,6 @@
 
 mod directory;
 mod postgres;
+mod redis;
 mod server;
 mod support;
