@@ -163,7 +163,7 @@ async fn vm_call(call: Call, (method, path): (Method, &str)) -> ApiResult<Reply>
         (Put, "/{vmid}/resize") => qemu::resize(&call),
         (Get, "/{vmid}/snapshot") => qemu::snapshot_list(&call).await,
         (Post, "/{vmid}/snapshot") => qemu::snapshot_create(&call),
-        (Delete, "/{vmid}/snapshot/{snapname}") => qemu::snapshot_delete(&call),
+        (Delete, "/{vmid}/snapshot/{snapname}") => Ok(qemu::snapshot_delete(&call)),
         (Get, "/{vmid}/snapshot/{snapname}/config") => qemu::snapshot_config(&call),
         (Put, "/{vmid}/snapshot/{snapname}/config") => qemu::snapshot_update(&call).await,
         (Post, "/{vmid}/snapshot/{snapname}/rollback") => qemu::snapshot_rollback(&call),

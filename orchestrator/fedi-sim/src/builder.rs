@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use tokio::net::{TcpListener, UnixListener};
 use uuid::Uuid;
 
-use crate::access::{AclEntry, Pool, SecretHash, Subject, Token, User};
+use crate::access::{AclEntry, SecretHash, Subject, Token};
 use crate::backend::{GuestBackend, ModelBackend, ModelSettings};
 use crate::clock::Clock;
 use crate::cluster::{Daemon, Node, Proxied};
@@ -367,7 +367,7 @@ impl SimBuilder {
         let access = &mut state.access;
         access.users.entry("root@pam".to_owned()).or_default();
         for pool in &self.config.pools {
-            access.pools.entry(pool.id.clone()).or_insert_with(Pool::default);
+            access.pools.entry(pool.id.clone()).or_default();
         }
         for role in &self.config.roles {
             access.roles.entry(role.id.clone()).or_insert_with(|| role.privileges.iter().cloned().collect());
@@ -378,7 +378,7 @@ impl SimBuilder {
                 (None, Some(file)) => Some(read_secret(file)?),
                 (None, None) => None,
             };
-            let user = access.users.entry(config.id.clone()).or_insert_with(User::default);
+            let user = access.users.entry(config.id.clone()).or_default();
             user.enable = config.enabled;
             user.password = password.map(|password| SecretHash::of(&password));
         }

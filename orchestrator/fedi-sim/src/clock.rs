@@ -257,15 +257,12 @@ impl Future for Sleep {
             clock.settle(&mut state);
         }
         let Some(key) = self.key else { return Poll::Ready(()) };
-        match state.sleepers.get_mut(&key) {
-            Some(waker) => {
-                *waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-            None => {
-                self.done = true;
-                Poll::Ready(())
-            }
+        if let Some(waker) = state.sleepers.get_mut(&key) {
+            *waker = Some(cx.waker().clone());
+            Poll::Pending
+        } else {
+            self.done = true;
+            Poll::Ready(())
         }
     }
 }

@@ -28,13 +28,13 @@ fn normalize(path: &str) -> Option<String> {
 pub(crate) fn acl_path_is_valid(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     match parts.as_slice() {
-        [""] => true,
-        ["access" | "nodes" | "pool" | "sdn" | "storage" | "vms" | "mapping"] => true,
-        ["access", "groups" | "realm"] | ["access", "groups" | "realm", _] => true,
-        ["nodes" | "storage", _] | ["mapping", _] | ["mapping", _, _] => true,
-        ["pool", rest @ ..] => rest.len() <= 3,
+        ["" | "access" | "nodes" | "pool" | "sdn" | "storage" | "vms" | "mapping"]
+        | ["access", "groups" | "realm"]
+        | ["access", "groups" | "realm", _]
+        | ["nodes" | "storage" | "mapping", _]
+        | ["mapping", _, _] => true,
         ["vms", id] => id.len() >= 3 && !id.starts_with('0') && id.bytes().all(|b| b.is_ascii_digit()),
-        ["sdn", "zones", rest @ ..] => rest.len() <= 3,
+        ["pool", rest @ ..] | ["sdn", "zones", rest @ ..] => rest.len() <= 3,
         ["sdn", "controllers" | "dns" | "fabrics" | "ipams" | "prefix-lists" | "route-maps", rest @ ..] => {
             rest.len() <= 1
         }
@@ -206,10 +206,7 @@ fn checked_privileges(call: &Call) -> ApiResult<BTreeSet<String>> {
     call.params
         .list("privs")
         .into_iter()
-        .map(|name| match known.contains(&name) {
-            true => Ok(name),
-            false => Err(ApiError::die(format!("invalid privilege '{name}'"))),
-        })
+        .map(|name| if known.contains(&name) { Ok(name) } else { Err(ApiError::die(format!("invalid privilege '{name}'"))) })
         .collect()
 }
 
@@ -269,8 +266,5 @@ pub(crate) async fn roles_delete(call: &Call) -> ApiResult<Reply> {
 }
 
 fn refuse_special(call: &Call, role: &str, verb: &str) -> ApiResult<()> {
-    match roles::builtin(call.sim.version).contains_key(role) {
-        true => Err(ApiError::die(format!("auto-generated role '{role}' cannot be {verb}"))),
-        false => Ok(()),
-    }
+    if roles::builtin(call.sim.version).contains_key(role) { Err(ApiError::die(format!("auto-generated role '{role}' cannot be {verb}"))) } else { Ok(()) }
 }

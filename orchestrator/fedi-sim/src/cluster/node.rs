@@ -87,7 +87,7 @@ pub(crate) fn node_status(call: &Call) -> ApiResult<Reply> {
         "uptime": uptime(&state, call.sim.clock.now()),
     });
     if version.major() < 9 {
-        for (part, newer) in [("memory", "available"), ("cpuinfo", "family")] {
+        for (part, newer) in [("memory", "available"), ("cpuinfo", "family"), ("cpuinfo", "vendor")] {
             data[part].as_object_mut().map(|figures| figures.remove(newer));
         }
     }

@@ -232,14 +232,14 @@ async fn route(
     if let Err(error) = permitted(sim, endpoint, &raw.auth.user, &merged) {
         return api(Err(error));
     }
-    let target = match target_node(sim, contacted, &found).await {
+    let target = match target_node(sim, contacted, &found) {
         Ok(target) => target,
         Err(error) => return api(Err(error)),
     };
     let call = Call { sim: sim.clone(), user: raw.auth.user.clone(), node: target.clone(), params: Params::default() };
     let forwarded = target != contacted;
     if forwarded {
-        match sim.read().node(&target).map(|node| node.reach()) {
+        match sim.read().node(&target).map(super::super::cluster::Node::reach) {
             Some(Proxied::Reachable) | None => {}
             Some(Proxied::Refused) => return Response::bare(595, "Connection refused"),
             Some(Proxied::NoRoute) => {
@@ -333,7 +333,7 @@ fn permitted(
     }
 }
 
-async fn target_node(sim: &Arc<Sim>, contacted: &str, found: &Match) -> ApiResult<String> {
+fn target_node(sim: &Arc<Sim>, contacted: &str, found: &Match) -> ApiResult<String> {
     let Some(node) = found.path_params.get("node") else { return Ok(contacted.to_owned()) };
     if !found.endpoint.proxied {
         return Ok(if node == "localhost" { contacted.to_owned() } else { node.clone() });

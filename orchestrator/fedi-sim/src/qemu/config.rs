@@ -52,7 +52,7 @@ fn encode_text(text: &str) -> String {
     })
 }
 
-fn section(config: &Config, pending_delete: Option<String>) -> String {
+fn section(config: &Config, pending_delete: Option<&str>) -> String {
     let mut text = String::new();
     for line in config.get("description").iter().flat_map(|text| text.lines()) {
         let _ = writeln!(text, "#{}", encode_text(line));
@@ -62,7 +62,7 @@ fn section(config: &Config, pending_delete: Option<String>) -> String {
         .filter(|(key, _)| *key != "description")
         .map(|(key, value)| (key.as_str(), if value == " " { "" } else { value.as_str() }))
         .collect();
-    if let Some(delete) = &pending_delete {
+    if let Some(delete) = pending_delete {
         rows.insert("delete", delete);
     }
     for (key, value) in rows {
@@ -82,7 +82,7 @@ pub(super) fn delete_line(delete: &BTreeMap<String, bool>) -> Option<String> {
 fn text(vm: &Vm) -> String {
     let mut text = section(&vm.config, None);
     if !vm.pending.is_empty() || !vm.pending_delete.is_empty() {
-        let _ = write!(text, "\n[PENDING]\n{}", section(&vm.pending, delete_line(&vm.pending_delete)));
+        let _ = write!(text, "\n[PENDING]\n{}", section(&vm.pending, delete_line(&vm.pending_delete).as_deref()));
     }
     if !vm.cloudinit.is_empty() {
         let _ = write!(text, "\n[special:cloudinit]\n{}", section(&vm.cloudinit, None));

@@ -193,7 +193,7 @@ fn prepare(
 }
 
 /// `DELETE .../snapshot/{snapname}`
-pub(crate) fn snapshot_delete(call: &Call) -> ApiResult<Reply> {
+pub(crate) fn snapshot_delete(call: &Call) -> Reply {
     let vmid = call.vmid();
     let name = call.params.need("snapname");
     let id = vmid.to_string();
@@ -220,7 +220,7 @@ pub(crate) fn snapshot_delete(call: &Call) -> ApiResult<Reply> {
         }
         Ok(())
     });
-    Ok(upid.into())
+    upid.into()
 }
 
 /// `POST .../snapshot/{snapname}/rollback`

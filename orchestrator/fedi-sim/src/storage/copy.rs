@@ -11,6 +11,8 @@ use crate::tasks::Worker;
 
 /// Largest file on the usual file systems; a larger raw disk cannot be made.
 const LARGEST_FILE: u64 = 1 << 44;
+/// Format of a new disk that names none.
+const DEFAULT_FORMAT: &str = "raw";
 /// What a new qcow2 takes before anything is written to it.
 const QCOW2_METADATA: u64 = 196 << 10;
 
@@ -54,7 +56,7 @@ fn free_name(state: &State, target: &Target, format: &str, with_suffix: bool) ->
                 && stem(file) == stem(name).replacen("base-", "vm-", 1)
         })
     };
-    (0..)
+    (0..=u32::MAX)
         .map(|number| format!("vm-{}-disk-{number}{suffix}", target.vmid))
         .find(|name| !taken(name) && !taken(&name.replacen("vm-", "base-", 1)))
         .unwrap_or_default()
@@ -77,7 +79,7 @@ pub(crate) fn make(sim: &Sim, target: &Target, log: impl FnOnce(String)) -> ApiR
     let now = sim.clock.seconds();
     let mut state = sim.write();
     let storage = state.enabled_storage(&target.storage, &target.node)?.clone();
-    let format = target.format.clone().unwrap_or_else(|| storage.default_format().to_owned());
+    let format = target.format.clone().unwrap_or_else(|| DEFAULT_FORMAT.to_owned());
     let on_files = storage.path.is_some();
     let name =
         target.name.clone().unwrap_or_else(|| free_name(&state, target, &format, on_files));

@@ -206,13 +206,9 @@ async fn read_some(worker: &Worker, stream: &mut TcpStream, buffer: &mut Vec<u8>
     let mut away = None;
     loop {
         // Looks up from the socket now and then to hear an interrupt.
-        match tokio::time::timeout(Duration::from_millis(50), stream.read_buf(buffer)).await {
-            Ok(read) => return read.map_err(|error| ApiError::die(error.to_string())),
-            Err(_) => {
-                worker.check_interrupt()?;
-                // The other end is slow: simulated time need not wait for it.
-                away.get_or_insert_with(|| worker.sim.clock.away());
-            }
-        }
+        if let Ok(read) = tokio::time::timeout(Duration::from_millis(50), stream.read_buf(buffer)).await { return read.map_err(|error| ApiError::die(error.to_string())) }
+        worker.check_interrupt()?;
+        // The other end is slow: simulated time need not wait for it.
+        away.get_or_insert_with(|| worker.sim.clock.away());
     }
 }

@@ -71,11 +71,6 @@ impl StorageConfig {
             },
         }
     }
-
-    /// Format of a new disk that names none.
-    pub(crate) const fn default_format(&self) -> &'static str {
-        "raw"
-    }
 }
 
 /// Where the bytes of a disk come from.

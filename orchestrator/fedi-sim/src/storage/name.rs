@@ -50,11 +50,11 @@ pub(crate) struct VolumeName {
 /// Splits `storage:name`.
 pub(crate) fn parse_volume_id(volid: &str) -> Option<(&str, &str)> {
     let (storage, name) = volid.split_once(':')?;
-    let valid = storage.len() >= 2
+    let well_formed = storage.len() >= 2
         && storage.starts_with(|c: char| c.is_ascii_alphabetic())
         && storage.ends_with(|c: char| c.is_ascii_alphanumeric())
         && storage.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-    (valid && !name.is_empty()).then_some((storage, name))
+    (well_formed && !name.is_empty()).then_some((storage, name))
 }
 
 fn extension(file: &str) -> Option<&str> {

@@ -231,15 +231,32 @@ pub(crate) fn task_log(call: &Call) -> ApiResult<Reply> {
     Ok(Reply { data: lines.into(), total: Some(task.log.len()) })
 }
 
+/// Whether a worker that was woken has ended; simulated time stands while it is looked after.
+async fn ended(call: &Call, upid: &str) -> bool {
+    for _ in 0..50 {
+        if call.sim.workers.get(upid).is_none() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    false
+}
+
 /// `DELETE /nodes/{node}/tasks/{upid}`
 pub(crate) async fn task_stop(call: &Call) -> ApiResult<Reply> {
     let parsed = parse(call)?;
     record(call).ok_or_else(no_such_task)?;
     may_see(call, &parsed, "Sys.Modify")?;
-    if let Some(control) = call.sim.workers.get(&call.params.need("upid")) {
-        control.interrupt();
+    let upid = call.params.need("upid");
+    let Some(control) = call.sim.workers.get(&upid) else { return Ok(Reply::null()) };
+    control.interrupt();
+    // SIGTERM, then up to five seconds, then SIGKILL.
+    for _ in 0..5 {
+        if ended(call, &upid).await {
+            return Ok(Reply::null());
+        }
         call.sim.clock.sleep(Duration::from_secs(1)).await;
-        control.kill();
     }
+    control.kill();
     Ok(Reply::null())
 }

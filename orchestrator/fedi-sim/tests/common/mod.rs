@@ -1,5 +1,6 @@
 //! A bare HTTPS client: what goes over the wire is what the test says, and every byte of the answer is kept.
 #![allow(dead_code)]
+#![allow(clippy::format_push_string, reason = "simplest for a request head")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -211,12 +212,14 @@ impl Connection {
 pub(crate) struct Api {
     pub(crate) client: Client,
     pub(crate) token: String,
+    /// The clock to move while waiting.
+    pub(crate) clock: Option<fedi_sim::Clock>,
 }
 
 impl Api {
     pub(crate) fn new(sim: &fedi_sim::SimHandle, token: &str) -> Self {
         let client = Client::new(sim.address(), sim.fingerprint());
-        Self { client, token: sim.token(token).unwrap() }
+        Self { client, token: sim.token(token).unwrap(), clock: Some(sim.clock().clone()) }
     }
 
     pub(crate) async fn call(&self, method: &str, path: &str, body: Value) -> Answer {
@@ -252,7 +255,10 @@ impl Api {
             if data["status"] == "stopped" {
                 return data["exitstatus"].as_str().unwrap().to_owned();
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            match &self.clock {
+                Some(clock) => clock.advance(Duration::from_millis(100)).await,
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
         }
         panic!("{upid} never ended");
     }

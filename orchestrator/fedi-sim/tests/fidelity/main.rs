@@ -5,6 +5,8 @@
 //! Prints the agreement per group and every disagreement; `exceptions.toml` says why the known ones are there.
 //! Writes the figures as JSON to `$FEDI_SIM_AGREEMENT` if that is set.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "../common/mod.rs"]
 mod common;
 mod bridges;

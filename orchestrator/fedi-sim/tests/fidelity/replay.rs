@@ -69,9 +69,9 @@ async fn prepare(version: Version, beginning: u64, records: &[Record]) -> Replay
     let (sim, guests) = install::start(version, Duration::from_secs(beginning)).await;
     sim.add_image("local", "big.qcow2", 64 << 20, 63_242_240).unwrap();
     let path = sim.add_image("local", "small.qcow2", 8 << 20, 196_616).unwrap();
-    sim.add_import("local", "notqcow.qcow2", &[7; 65_536], 65_536).unwrap();
+    sim.add_import("local", "notqcow.qcow2", b"this is no qcow2", 65_536).unwrap();
     let image = std::fs::read(path).unwrap();
-    let sha: String = Sha256::digest(&image).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha = format!("{:x}", Sha256::digest(&image));
     let source = source::serve(image.clone()).await.to_string();
     let mut normaliser = Normaliser::new();
     normaliser.texts.push((source.clone(), RECORDED_SOURCE.to_owned()));
@@ -114,8 +114,8 @@ impl Replay {
         let body = format!("username=root@pam&password={}", install::password("root@pam"));
         let kind = ("Content-Type".to_owned(), "application/x-www-form-urlencoded".to_owned());
         let answer = self.client.raw("POST", "/api2/json/access/ticket", &[kind], body.as_bytes()).await;
-        self.ticket = answer.data()["ticket"].as_str().unwrap().to_owned();
-        self.csrf = answer.data()["CSRFPreventionToken"].as_str().unwrap().to_owned();
+        answer.data()["ticket"].as_str().unwrap().clone_into(&mut self.ticket);
+        answer.data()["CSRFPreventionToken"].as_str().unwrap().clone_into(&mut self.csrf);
     }
 
     async fn play(&mut self, record: &Record) -> Vec<String> {
@@ -142,7 +142,8 @@ impl Replay {
 
     async fn send(&mut self, record: &Record) -> Answer {
         let id = record.plain_id().to_owned();
-        if (id.ends_with(".task") || id.ends_with(".log"))
+        let about_task = id.strip_suffix(".task").or_else(|| id.strip_suffix(".log"));
+        if about_task.is_some()
             && let Some(upid) = self.upid_in(&record.request.path)
         {
             self.wait(&upid).await;
@@ -298,7 +299,7 @@ impl Replay {
                 assert_eq!(answer.status, 200, "{method} {path}: {answer:?}");
                 if let Some(upid) = answer.data().as_str().filter(|text| text.starts_with("UPID:")) {
                     self.wait(upid).await;
-                    self.last = upid.to_owned();
+                    upid.clone_into(&mut self.last);
                 }
             }
             Step::Upid(recorded) => {
