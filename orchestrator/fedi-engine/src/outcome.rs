@@ -156,9 +156,10 @@ impl EngineError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
-            Self::Cut { run, source } => {
-                Some(source.hint().unwrap_or_else(|| format!("Go on with `fedi run resume {run}`")))
-            }
+            Self::Cut { run, source } => Some(source.hint().map_or_else(
+                || format!("Go on with `fedi run resume {run}`"),
+                |hint| format!("{hint}; then go on with `fedi run resume {run}`"),
+            )),
             Self::Unsound(_) => Some("This is a mistake in fedi; please report it with the plan".to_owned()),
             Self::Driven { .. } => None,
             Self::Over { run, .. } => Some(format!("See `fedi run show {run}`")),

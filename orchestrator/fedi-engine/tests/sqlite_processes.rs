@@ -161,3 +161,26 @@ async fn the_kill_switch() {
         assert_eq!(open(folder.path()).runs().await.unwrap()[0].events, events, "{at}");
     }
 }
+
+/// The child: opens the database, whether or not it is there.
+#[tokio::test]
+async fn opening_child() {
+    let Some(folder) = child::argument() else { return };
+    open(Path::new(&folder)).runs().await.unwrap();
+}
+
+#[tokio::test]
+async fn many_processes_may_be_the_first() {
+    if child::argument().is_some() {
+        return;
+    }
+    for _ in 0..5 {
+        let folder = tempfile::tempdir().unwrap();
+        let argument = folder.path().join("new").display().to_string();
+        let children: Vec<_> =
+            (0..8).map(|_| child::command("opening_child", &argument).stdout(Stdio::null()).spawn().unwrap()).collect();
+        for mut child in children {
+            assert!(child.wait().unwrap().success());
+        }
+    }
+}

@@ -80,6 +80,8 @@ pub enum StoreError {
         doing: &'static str,
         /// Path of the file.
         place: String,
+        /// The next thing to try.
+        hint: Option<&'static str>,
         /// Why.
         #[source]
         source: Box<dyn Error + Send + Sync>,
@@ -95,7 +97,7 @@ impl StoreError {
                  sign of life",
                 super::LEASE_EXPIRES.as_secs()
             )),
-            Self::Stale { .. } => Some("See `fedi run list` before going on".to_owned()),
+            Self::Stale { .. } => Some("See `fedi run list`".to_owned()),
             Self::Unfinished { run, .. } => Some(format!(
                 "Finish it with `fedi run resume {run}`, take it back with `fedi run undo {run}`, or leave things as \
                  they are with `fedi run abandon {run}`"
@@ -111,7 +113,8 @@ impl StoreError {
             Self::Refused(_) => {
                 Some("Nothing was changed; please report it with a copy of the state database".to_owned())
             }
-            Self::Sequence { .. } | Self::Unavailable { .. } => None,
+            Self::Unavailable { hint, .. } => hint.map(str::to_owned),
+            Self::Sequence { .. } => None,
         }
     }
 }

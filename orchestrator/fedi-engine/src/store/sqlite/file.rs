@@ -13,6 +13,7 @@ pub(super) fn prepare(path: &Path) -> Result<(), StoreError> {
     let unavailable = |error: io::Error| StoreError::Unavailable {
         doing: "make the file",
         place: path.display().to_string(),
+        hint: Some("Check that its folder can be written"),
         source: Box::new(error),
     };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {

@@ -18,7 +18,7 @@ mod settings;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
@@ -120,13 +120,30 @@ impl SqliteStore {
             Err(join) => Err(StoreError::Unavailable {
                 doing,
                 place: self.inner.path.display().to_string(),
+                hint: None,
                 source: Box::new(join),
             }),
         }
     }
 }
 
+/// Opens the file. While another process makes it what it is to be, SQLite may say that
+/// it is busy without waiting itself (the change to WAL needs the file alone).
 fn open(path: &Path) -> Result<Connection, Failed> {
+    let begun = Instant::now();
+    loop {
+        match open_once(path) {
+            Err(Failed::Sql(error))
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && begun.elapsed() < BUSY =>
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
+}
+
+fn open_once(path: &Path) -> Result<Connection, Failed> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
     schema::prepare(&mut connection)?;
@@ -154,9 +171,21 @@ impl Failed {
                 Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                     StoreError::Damaged { place, what: error.to_string() }
                 }
-                _ => StoreError::Unavailable { doing, place, source: Box::new(error) },
+                code => StoreError::Unavailable { doing, place, hint: code.and_then(hint), source: Box::new(error) },
             },
         }
+    }
+}
+
+/// What to try where SQLite says `code`.
+fn hint(code: ErrorCode) -> Option<&'static str> {
+    match code {
+        ErrorCode::DiskFull => Some("Make room on its disk; nothing is lost"),
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
+            Some("Check that the file and its folder can be written")
+        }
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Some("Another process keeps it locked; try again"),
+        _ => None,
     }
 }
 
@@ -184,4 +213,27 @@ fn signed(number: u64) -> i64 {
 
 fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::SettingStore;
+
+    #[tokio::test]
+    async fn a_full_disk_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("state.db")).unwrap();
+        store.set_setting("kept", Some("value")).await.unwrap();
+        // A limit of pages is to SQLite what a full disk is.
+        let pages = |pages: u32| store.with("limit", move |it| Ok(it.pragma_update(None, "max_page_count", pages)?));
+        pages(1).await.unwrap();
+        let big = "x".repeat(1 << 20);
+        let error = store.set_setting("big", Some(&big)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+        assert_eq!(error.hint().unwrap(), "Make room on its disk; nothing is lost");
+        assert_eq!(store.setting("kept").await.unwrap().as_deref(), Some("value"));
+        pages(1 << 20).await.unwrap();
+        store.set_setting("big", Some(&big)).await.unwrap();
+    }
 }

@@ -15,7 +15,8 @@ pub(super) const VERSION: u32 = 1;
 
 /// Settings that every connection needs, then the schema.
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), Failed> {
-    check(connection)?;
+    // In one transaction, for another process may be making the tables right now.
+    check(&*connection.transaction()?)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
