@@ -114,7 +114,7 @@ impl StateError {
             Self::File { .. } => ErrorClass::Io,
             Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorClass::Missing,
             Self::Start { .. } => ErrorClass::Io,
-            Self::Tool { output, .. } if output.contains("No space left on device") => ErrorClass::Full,
+            Self::Tool { output, .. } if no_room(output) => ErrorClass::Full,
             Self::Tool { .. } => ErrorClass::Tool,
             Self::Refused { class, .. } => *class,
         }
@@ -127,6 +127,12 @@ impl StateError {
             _ => None,
         }
     }
+}
+
+/// What tools say of a full disk: C programs, Go programs, MariaDB by number.
+pub(crate) fn no_room(output: &str) -> bool {
+    let output = output.to_ascii_lowercase();
+    ["no space left on device", "errno: 28", "disk quota exceeded"].iter().any(|text| output.contains(text))
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -15,6 +15,7 @@ pub mod fingerprint;
 pub mod kind;
 pub mod postgres;
 pub mod redis;
+pub mod repository;
 pub mod snapshot;
 pub mod stage;
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -240,11 +240,12 @@ impl Kind for Redis {
             self.save(work, &mut connection)?;
             let copy = stage.folder.join("dump.rdb");
             let bytes = fs::copy(&self.access.file, &copy).map_err(StateError::file("read", &self.access.file))?;
-            let start = fs::read(&copy).map_err(StateError::file("read", &copy))?;
+            let mut start = Vec::new();
+            let file = fs::File::open(&copy).map_err(StateError::file("read", &copy))?;
+            file.take(16).read_to_end(&mut start).map_err(StateError::file("read", &copy))?;
             if !(start.starts_with(MAGIC) || start.starts_with(MAGIC_VALKEY)) {
                 return Err(StateError::damaged(format!("`{}` is no file of a Redis", self.access.file.display())));
             }
-            drop(start);
             let after = self.count(work, &mut connection)?;
             // Keys may end by themselves meanwhile; queued work may not.
             if consistency == Consistency::Quiesced && after.queues != before.queues {

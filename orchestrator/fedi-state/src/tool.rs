@@ -1,10 +1,11 @@
 //! Running the tools that do the bulk work: in a process group of their own, which
 //! is ended when the operation is called off. Arguments never hold secrets.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -61,8 +62,39 @@ impl Drop for Group {
 /// called about ten times a second.
 pub(crate) fn run(
     work: &Work,
+    command: Command,
+    input: Input<'_>,
+    tick: &mut dyn FnMut() -> Result<(), StateError>,
+) -> Result<Output, StateError> {
+    run_into(work, command, input, collect, tick)
+}
+
+/// As [`run`], with every line of standard output given to `on_line` as it comes;
+/// none is kept.
+pub(crate) fn follow(
+    work: &Work,
+    command: Command,
+    input: Input<'_>,
+    on_line: &mut dyn FnMut(&str) -> Result<(), StateError>,
+) -> Result<Output, StateError> {
+    let (send, lines) = mpsc::channel();
+    let forward = |stdout: ChildStdout| {
+        std::thread::spawn(move || {
+            // A line that cannot be read or is not waited for is the end of it.
+            BufReader::new(stdout).lines().map_while(Result::ok).all(|line| send.send(line).is_ok());
+            Vec::new()
+        })
+    };
+    let output = run_into(work, command, input, forward, &mut || lines.try_iter().try_for_each(|line| on_line(&line)))?;
+    lines.iter().try_for_each(|line| on_line(&line))?;
+    Ok(output)
+}
+
+fn run_into(
+    work: &Work,
     mut command: Command,
     input: Input<'_>,
+    keep: impl FnOnce(ChildStdout) -> Reader,
     tick: &mut dyn FnMut() -> Result<(), StateError>,
 ) -> Result<Output, StateError> {
     work.check()?;
@@ -75,7 +107,7 @@ pub(crate) fn run(
     };
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut group = Group { child: command.spawn().map_err(failed)?, ended: false };
-    let stdout = group.child.stdout.take().map(collect);
+    let stdout = group.child.stdout.take().map(keep);
     let stderr = group.child.stderr.take().map(collect);
     if let (Some(bytes), Some(mut pipe)) = (bytes, group.child.stdin.take()) {
         // A tool that ends before it has read all says why itself.

@@ -142,6 +142,11 @@ impl Meter<'_> {
         self.set(self.bytes + bytes, self.count + count)
     }
 
+    /// Says how much there will be in all, as far as is known by now.
+    pub fn expect(&mut self, of_bytes: u64) {
+        self.of_bytes = Some(of_bytes);
+    }
+
     /// Says how much is done in all; fails if the operation was called off.
     pub fn set(&mut self, bytes: u64, count: u64) -> Result<(), StateError> {
         self.work.check()?;

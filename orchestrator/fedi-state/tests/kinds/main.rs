@@ -5,5 +5,6 @@
 mod directory;
 mod postgres;
 mod redis;
+mod repository;
 mod server;
 mod support;

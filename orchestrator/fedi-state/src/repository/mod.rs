@@ -1,0 +1,389 @@
+//! Repositories of snapshots, kept by restic: encrypted, deduplicated, on a local
+//! path, an SFTP or REST server or S3. A snapshot is a whole finished stage.
+//!
+//! Neither password nor keys are ever in an argument: the password goes through a
+//! pipe or is read from a file, the location (which may hold a user's password) and
+//! S3's keys from files in a folder that only this process's user reads.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::error::{ErrorClass, StateError};
+use crate::snapshot::Snapshot;
+use crate::stage::Stage;
+use crate::tool::{self, Input, Output};
+use crate::work::Work;
+
+mod classify;
+mod lock;
+mod retention;
+
+pub use lock::Lock;
+pub use retention::{Keep, to_forget};
+
+/// The tag of snapshots from which the application was restored and verified.
+pub const PROVED: &str = "proved";
+
+/// Where the repository's password comes from.
+pub enum Password {
+    /// A file that only this process's user may read.
+    File(PathBuf),
+    /// Handed over through a pipe.
+    Value(Zeroizing<String>),
+}
+
+/// Keys of an S3 endpoint.
+pub struct S3Keys {
+    /// The key's id.
+    pub id: String,
+    /// Its secret half.
+    pub secret: Zeroizing<String>,
+    /// The endpoint's region: `garage`.
+    pub region: String,
+}
+
+/// A repository.
+pub struct Repository {
+    /// As restic takes it: `/srv/backup`, `sftp:user@host:/path`, `rest:https://host/`,
+    /// `s3:https://host/bucket`.
+    pub location: String,
+    /// Its password.
+    pub password: Password,
+    /// Keys, for `s3:`.
+    pub s3: Option<S3Keys>,
+    /// The command that `sftp:` runs, where ssh's own settings do not do.
+    pub sftp_command: Option<String>,
+    /// Where restic remembers what the repository has; it works without, slower.
+    pub cache: Option<PathBuf>,
+}
+
+/// A snapshot in a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Stored {
+    /// Its id, 64 hexadecimal digits.
+    pub id: String,
+    /// The id under which it was first stored, if it was tagged later.
+    #[serde(default)]
+    pub original: Option<String>,
+    /// When it was stored.
+    pub time: Timestamp,
+    /// `deployment:matrix`, `epoch:7`, `proved`, ...
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
+impl Stored {
+    /// Whether the application was restored from it and verified.
+    pub fn is_proved(&self) -> bool {
+        self.tags.iter().any(|tag| tag == PROVED)
+    }
+}
+
+/// What storing a snapshot moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Added {
+    /// The snapshot's id.
+    pub id: String,
+    /// Bytes of the stage.
+    pub bytes: u64,
+    /// Bytes that the repository did not have yet, before compression.
+    pub new_bytes: u64,
+    /// Files that were read.
+    pub files: u64,
+}
+
+/// Lines of `restic backup --json`.
+#[derive(Deserialize)]
+#[serde(tag = "message_type", rename_all = "snake_case")]
+enum Message {
+    Status {
+        #[serde(default)]
+        total_bytes: u64,
+        #[serde(default)]
+        bytes_done: u64,
+        #[serde(default)]
+        files_done: u64,
+    },
+    Summary {
+        snapshot_id: String,
+        total_bytes_processed: u64,
+        data_added: u64,
+        total_files_processed: u64,
+    },
+    #[serde(other)]
+    Other,
+}
+
+/// A command with the files that it reads, which go with it.
+struct Prepared {
+    command: Command,
+    _files: tempfile::TempDir,
+}
+
+impl Repository {
+    /// Makes the repository, unless it is there with this password already.
+    pub fn init(&self, work: &Work) -> Result<(), StateError> {
+        match self.is_there(work) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.class() == ErrorClass::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        self.run(work, &["init"]).map(drop)
+    }
+
+    /// Fails with what is wrong if the repository cannot be opened.
+    pub fn is_there(&self, work: &Work) -> Result<(), StateError> {
+        self.run(work, &["cat", "config", "--no-lock"]).map(drop)
+    }
+
+    /// Stores a finished stage.
+    pub fn backup(&self, work: &Work, stage: &Stage) -> Result<Added, StateError> {
+        let snapshot = stage.read()?;
+        let mut prepared = self.prepare(work)?;
+        prepared.command.args(["backup", "--json", "--host", snapshot.deployment.as_str()]);
+        for tag in tags(&snapshot) {
+            prepared.command.args(["--tag", &tag]);
+        }
+        // The stage's content becomes the snapshot's top, wherever the stage lies.
+        let outside = stage.not_in_backups();
+        prepared.command.arg("--exclude").arg(outside).arg(".").current_dir(stage.root());
+        let mut meter = work.meter(format!("store {}", snapshot.deployment), None);
+        let mut added = None;
+        let output = tool::follow(work, prepared.command, self.input(), &mut |line| {
+            match serde_json::from_str(line) {
+                Ok(Message::Status { bytes_done, files_done, total_bytes }) => {
+                    meter.expect(total_bytes);
+                    meter.set(bytes_done, files_done)?;
+                }
+                Ok(Message::Summary { snapshot_id, total_bytes_processed, data_added, total_files_processed }) => {
+                    added = Some(Added {
+                        id: snapshot_id,
+                        bytes: total_bytes_processed,
+                        new_bytes: data_added,
+                        files: total_files_processed,
+                    });
+                }
+                Ok(Message::Other) | Err(_) => {}
+            }
+            Ok(())
+        })?;
+        meter.finish();
+        match (output.status.success(), added) {
+            (true, Some(added)) => {
+                // Up to restic 0.16 the summary has a shortened id.
+                let id = self.find(work, &added.id)?.id;
+                Ok(Added { id, ..added })
+            }
+            (_, added) => {
+                let error = self.failure(&output);
+                // Restic keeps a snapshot of what it could read; nobody must take it for whole.
+                if let Some(added) = added {
+                    self.run(work, &["forget", &added.id])?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The snapshots of a deployment, oldest first.
+    pub fn snapshots(&self, work: &Work, deployment: &str) -> Result<Vec<Stored>, StateError> {
+        let tag = format!("deployment:{deployment}");
+        let output = self.run(work, &["snapshots", "--json", "--no-lock", "--tag", &tag])?;
+        let unreadable = |error| StateError::damaged(format!("restic's list of snapshots does not read: {error}"));
+        let mut stored: Vec<Stored> = serde_json::from_slice(&output.stdout).map_err(unreadable)?;
+        stored.sort_by(|one, other| (one.time, &one.id).cmp(&(other.time, &other.id)));
+        Ok(stored)
+    }
+
+    /// The one snapshot of that id, which may be shortened.
+    pub fn find(&self, work: &Work, id: &str) -> Result<Stored, StateError> {
+        let output = self.run(work, &["snapshots", "--json", "--no-lock", id])?;
+        let unreadable = |error| StateError::damaged(format!("restic's list of snapshots does not read: {error}"));
+        let stored: Vec<Stored> = serde_json::from_slice(&output.stdout).map_err(unreadable)?;
+        stored.into_iter().find(|one| one.id.starts_with(id)).ok_or_else(|| not_found(id))
+    }
+
+    /// Reads a stored snapshot's manifest, and nothing else of it.
+    pub fn manifest(&self, work: &Work, id: &str) -> Result<Snapshot, StateError> {
+        let output = self.run(work, &["dump", "--no-lock", id, "/snapshot.json"])?;
+        Snapshot::from_json(&output.stdout)
+    }
+
+    /// Brings a snapshot back as a stage, into a folder that must be empty.
+    pub fn restore(&self, work: &Work, id: &str, into: &Path) -> Result<Stage, StateError> {
+        fs::create_dir_all(into).map_err(StateError::file("make", into))?;
+        let mut entries = fs::read_dir(into).map_err(StateError::file("read", into))?;
+        if entries.next().is_some() {
+            let message = format!("`{}` is not empty", into.display());
+            return Err(StateError::refused(ErrorClass::NotEmpty, message));
+        }
+        let mut prepared = self.prepare(work)?;
+        prepared.command.args(["restore", "--verify", id, "--target"]).arg(into);
+        let mut meter = work.meter("fetch the snapshot", None);
+        let output = tool::run(work, prepared.command, self.input(), &mut || meter.set(0, 0));
+        let result =
+            output.and_then(|output| if output.status.success() { Ok(()) } else { Err(self.failure(&output)) });
+        if let Err(error) = result {
+            for entry in fs::read_dir(into).map_err(StateError::file("read", into))?.flatten() {
+                // What cannot be removed is in the way of the next run, which says so.
+                let _ = if entry.path().is_dir() {
+                    fs::remove_dir_all(entry.path())
+                } else {
+                    fs::remove_file(entry.path())
+                };
+            }
+            return Err(error);
+        }
+        let stage = Stage::open(into);
+        stage.read()?;
+        Ok(stage)
+    }
+
+    /// Marks a snapshot as proved; returns the id that it has from now on.
+    pub fn mark_proved(&self, work: &Work, deployment: &str, id: &str) -> Result<String, StateError> {
+        self.run(work, &["tag", "--add", PROVED, id])?;
+        let stored = self.snapshots(work, deployment)?;
+        let marked = stored.into_iter().find(|one| one.id == id || one.original.as_deref() == Some(id));
+        marked.filter(Stored::is_proved).map(|one| one.id).ok_or_else(|| not_found(id))
+    }
+
+    /// Forgets what the rules do not keep and frees the room; never the last
+    /// proved snapshot. Returns the ids that are gone.
+    pub fn forget(
+        &self,
+        work: &Work,
+        deployment: &str,
+        keep: &Keep,
+        proved: &[String],
+    ) -> Result<Vec<String>, StateError> {
+        let gone = to_forget(&self.snapshots(work, deployment)?, keep, proved);
+        if gone.is_empty() {
+            return Ok(gone);
+        }
+        let mut words = vec!["forget", "--prune"];
+        words.extend(gone.iter().map(String::as_str));
+        self.run(work, &words)?;
+        Ok(gone)
+    }
+
+    /// Checks the repository's structure and, in percent, how much of its content.
+    pub fn check(&self, work: &Work, content_percent: u8) -> Result<(), StateError> {
+        let subset = format!("--read-data-subset={}%", content_percent.min(100));
+        let words = if content_percent == 0 { vec!["check"] } else { vec!["check", &subset] };
+        self.run(work, &words).map(drop)
+    }
+
+    fn prepare(&self, work: &Work) -> Result<Prepared, StateError> {
+        let place = std::env::temp_dir();
+        let files = tempfile::TempDir::new().map_err(StateError::file("make a folder in", &place))?;
+        let write = |name: &str, text: &str| {
+            let path = files.path().join(name);
+            let opened = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
+            written.map(|()| path.clone()).map_err(StateError::file("write", &path))
+        };
+        let mut command = work.tools.command("restic");
+        for name in [
+            "RESTIC_PASSWORD",
+            "RESTIC_PASSWORD_COMMAND",
+            "RESTIC_REPOSITORY",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+        ] {
+            command.env_remove(name);
+        }
+        command.env("RESTIC_PROGRESS_FPS", "2").current_dir("/");
+        command.arg("--repository-file").arg(write("repository", &self.location)?);
+        command.arg("--password-file").arg(match &self.password {
+            Password::File(path) => path,
+            Password::Value(_) => Path::new("/dev/stdin"),
+        });
+        match &self.cache {
+            Some(cache) => command.arg("--cache-dir").arg(cache),
+            None => command.arg("--no-cache"),
+        };
+        if let Some(keys) = &self.s3 {
+            let text = Zeroizing::new(format!(
+                "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
+                keys.id, *keys.secret
+            ));
+            command.env("AWS_SHARED_CREDENTIALS_FILE", write("credentials", &text)?);
+            command.env("AWS_DEFAULT_REGION", &keys.region);
+        }
+        if let Some(sftp) = &self.sftp_command {
+            command.arg("--option").arg(format!("sftp.command={sftp}"));
+        }
+        Ok(Prepared { command, _files: files })
+    }
+
+    fn input(&self) -> Input<'_> {
+        match &self.password {
+            Password::File(_) => Input::Nothing,
+            Password::Value(value) => Input::Bytes(value.as_bytes()),
+        }
+    }
+
+    fn run(&self, work: &Work, words: &[&str]) -> Result<Output, StateError> {
+        let mut prepared = self.prepare(work)?;
+        prepared.command.args(words);
+        let output = tool::run(work, prepared.command, self.input(), &mut || Ok(()))?;
+        if output.status.success() { Ok(output) } else { Err(self.failure(&output)) }
+    }
+
+    fn failure(&self, output: &Output) -> StateError {
+        classify::failure(&self.shown(), output)
+    }
+
+    /// The location without a password that stands in it.
+    fn shown(&self) -> String {
+        let Some((before, rest)) = self.location.split_once("://") else { return self.location.clone() };
+        match rest.split_once('/').unwrap_or((rest, "")) {
+            (host, path) if host.contains('@') => {
+                let host = host.rsplit('@').next().unwrap_or_default();
+                format!("{before}://{host}/{path}")
+            }
+            _ => self.location.clone(),
+        }
+    }
+}
+
+/// What a snapshot can be found by; restic separates tags by commas.
+fn tags(snapshot: &Snapshot) -> Vec<String> {
+    let consistency = serde_json::to_value(snapshot.consistency).ok();
+    let consistency = consistency.as_ref().and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+    [
+        format!("deployment:{}", snapshot.deployment),
+        format!("app:{}", snapshot.app),
+        format!("version:{}", snapshot.app_version.replace(',', "_")),
+        format!("epoch:{}", snapshot.epoch),
+        format!("consistency:{consistency}"),
+    ]
+    .into()
+}
+
+fn not_found(id: &str) -> StateError {
+    StateError::refused(ErrorClass::NotFound, format!("The repository has no snapshot `{id}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_the_location_is_not_shown() {
+        let shown = |location: &str| {
+            let password = Password::File(PathBuf::new());
+            Repository { location: location.to_owned(), password, s3: None, sftp_command: None, cache: None }.shown()
+        };
+        assert_eq!(shown("rest:https://user:secret@host:8000/a/b"), "rest:https://host:8000/a/b");
+        assert_eq!(shown("sftp:user@host:/srv"), "sftp:user@host:/srv");
+        assert_eq!(shown("/srv/backup"), "/srv/backup");
+    }
+}

@@ -1,0 +1,190 @@
+//! Repositories with the real restic.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use fedi_model::manifest::Directory as Declared;
+use fedi_state::directory::Directory;
+use fedi_state::repository::{Keep, Password, Repository};
+use fedi_state::{Consistency, ErrorClass, Kind, Snapshot, Stage, StateError};
+
+use crate::support::{Place, SmallDisk, is_root, skipped};
+
+const PASSWORD: &str = "correct horse battery";
+
+fn repository(place: &Place) -> Option<Repository> {
+    if place.work.tools.find("restic").is_none() {
+        skipped("restic is not installed");
+        return None;
+    }
+    Some(at(place.path("repository").to_str().unwrap(), PASSWORD, place))
+}
+
+fn at(location: &str, password: &str, place: &Place) -> Repository {
+    Repository {
+        location: location.to_owned(),
+        password: Password::Value(password.to_owned().into()),
+        s3: None,
+        sftp_command: None,
+        cache: Some(place.path("cache")),
+    }
+}
+
+/// A finished stage with one folder in it.
+fn stage(place: &Place) -> (Stage, Directory) {
+    let source = place.path("source");
+    fs::create_dir_all(&source).unwrap();
+    fs::write(source.join("file"), "content").unwrap();
+    fs::write(source.join("new\nline"), "odd").unwrap();
+    fs::write(source.join("big"), (0..300_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>()).unwrap();
+    let declared = |path: PathBuf| Declared {
+        path: path.to_str().unwrap().to_owned(),
+        owner: "root".to_owned(),
+        group: None,
+        exclude: Vec::new(),
+        at_least_files: 3,
+        at_least_bytes: 0,
+    };
+    let kind = Directory::new(declared(source), place.accounts.clone()).unwrap();
+    let stage = Stage::begin(place.path("stage")).unwrap();
+    let item = stage.item_to_fill("files").unwrap();
+    let observed = kind.capture(&place.work, &item, Consistency::Quiesced).unwrap();
+    let mut snapshot = Snapshot::from_json(
+        br#"{ "schema": 1, "fedi": "0", "deployment": "matrix", "app": "matrix", "appVersion": "1.2", "epoch": 3,
+             "began": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:00:00Z", "consistency": "quiesced",
+             "items": {}, "order": [] }"#,
+    )
+    .unwrap();
+    snapshot.items.insert("files".to_owned(), observed);
+    snapshot.order.push("files".to_owned());
+    stage.finish(&snapshot).unwrap();
+    (stage, Directory::new(declared(place.path("target")), place.accounts.clone()).unwrap())
+}
+
+#[test]
+fn a_stage_comes_back_from_a_repository() {
+    let place = Place::new();
+    let Some(repository) = repository(&place) else { return };
+    repository.init(&place.work).unwrap();
+    repository.init(&place.work).unwrap();
+    let (stage, there) = stage(&place);
+    let added = repository.backup(&place.work, &stage).unwrap();
+    assert!(added.bytes > 1_200_000 && added.new_bytes > 1_200_000, "{added:?}");
+    let again = repository.backup(&place.work, &stage).unwrap();
+    assert!(again.new_bytes < added.new_bytes / 10, "{again:?}");
+
+    let stored = repository.snapshots(&place.work, "matrix").unwrap();
+    assert_eq!(stored.len(), 2);
+    assert!(stored[0].tags.contains(&"epoch:3".to_owned()), "{stored:?}");
+    assert_eq!(repository.snapshots(&place.work, "other").unwrap(), []);
+    assert_eq!(repository.manifest(&place.work, &added.id).unwrap(), stage.read().unwrap());
+
+    let back = repository.restore(&place.work, &added.id, &place.path("back")).unwrap();
+    let snapshot = back.read().unwrap();
+    assert!(!back.root().join("memory").exists());
+    let item = back.item("files").unwrap();
+    there.restore(&place.work, &item, &snapshot.items["files"]).unwrap();
+    there.verify(&place.work, &item, &snapshot.items["files"]).unwrap();
+    let error = repository.restore(&place.work, &added.id, &place.path("back")).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::NotEmpty);
+
+    // The proved one stays, whatever the rules say.
+    let proved = repository.mark_proved(&place.work, "matrix", &added.id).unwrap();
+    let keep = Keep { last: 1, daily: 0, weekly: 0, monthly: 0 };
+    repository.backup(&place.work, &stage).unwrap();
+    let gone = repository.forget(&place.work, "matrix", &keep, &[]).unwrap();
+    assert_eq!(gone, [again.id]);
+    let left = repository.snapshots(&place.work, "matrix").unwrap();
+    assert!(left.iter().any(|one| one.id == proved && one.is_proved()), "{left:?}");
+    repository.check(&place.work, 100).unwrap();
+}
+
+#[test]
+fn what_is_wrong_with_a_repository_is_told_apart() {
+    let place = Place::new();
+    let Some(repository) = repository(&place) else { return };
+    let class = |result: Result<(), StateError>| result.unwrap_err().class();
+    assert_eq!(class(repository.is_there(&place.work)), ErrorClass::NotFound);
+    repository.init(&place.work).unwrap();
+    let wrong = at(&repository.location, "wrong secret", &place);
+    let error = wrong.init(&place.work).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Password);
+    assert!(!format!("{error:?}").contains("secret"));
+    let nobody = at("rest:http://user:secret@127.0.0.1:1/", PASSWORD, &place);
+    let error = nobody.is_there(&place.work).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Unreachable, "{error}");
+    assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+    let missing = repository.restore(&place.work, "0123abcd", &place.path("back")).unwrap_err();
+    assert_eq!(missing.class(), ErrorClass::NotFound, "{missing}");
+    let unfinished = Stage::begin(place.path("stage")).unwrap();
+    assert_eq!(repository.backup(&place.work, &unfinished).unwrap_err().class(), ErrorClass::Damaged);
+}
+
+#[test]
+fn an_altered_repository_is_not_called_good() {
+    let place = Place::new();
+    let Some(repository) = repository(&place) else { return };
+    repository.init(&place.work).unwrap();
+    let (stage, _) = stage(&place);
+    let added = repository.backup(&place.work, &stage).unwrap();
+    let mut packs = Vec::new();
+    for folder in fs::read_dir(place.path("repository/data")).unwrap() {
+        packs.extend(fs::read_dir(folder.unwrap().path()).unwrap().map(|entry| entry.unwrap().path()));
+    }
+    let biggest = packs.iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    fs::set_permissions(biggest, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    crate::support::alter_one_byte(biggest);
+    let error = repository.restore(&place.work, &added.id, &place.path("back")).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Damaged, "{error:?}");
+    assert_eq!(fs::read_dir(place.path("back")).unwrap().count(), 0);
+    let error = repository.check(&place.work, 100).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Damaged, "{error:?}");
+}
+
+#[test]
+fn a_lock_left_by_a_crash_is_recognised() {
+    let place = Place::new();
+    let Some(repository) = repository(&place) else { return };
+    repository.init(&place.work).unwrap();
+    let password = place.path("password");
+    fs::write(&password, PASSWORD).unwrap();
+    // Another run, which reads what never comes.
+    let mut other = Command::new("restic")
+        .args(["--no-cache", "--repo", &repository.location, "backup", "--stdin", "--password-file"])
+        .arg(&password)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while repository.locks(&place.work).unwrap().is_empty() {
+        assert!(std::time::Instant::now() < end, "the other run took no lock");
+    }
+    let error = repository.check(&place.work, 0).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Locked, "{error:?}");
+    assert!(error.to_string().contains(&format!("PID {}", other.id())), "{error}");
+    assert_eq!(repository.stale_locks(&place.work).unwrap(), []);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(repository.stale_locks(&place.work).unwrap().len(), 1);
+    repository.remove_stale_locks(&place.work).unwrap();
+    repository.check(&place.work, 0).unwrap();
+}
+
+#[test]
+fn a_full_repository_is_told() {
+    if !is_root() {
+        skipped("small disks need root");
+        return;
+    }
+    let place = Place::new();
+    let Some(repository) = repository(&place) else { return };
+    let _disk = SmallDisk::mount(&place.path("repository"), 512);
+    repository.init(&place.work).unwrap();
+    let (stage, _) = stage(&place);
+    let error = repository.backup(&place.work, &stage).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Full, "{error:?}");
+    assert_eq!(repository.snapshots(&place.work, "matrix").unwrap(), []);
+}
