@@ -383,12 +383,18 @@ impl SimBuilder {
             user.password = password.map(|password| SecretHash::of(&password));
         }
         let mut secrets = BTreeMap::new();
+        // Secrets that were drawn stay the same at the next start.
+        let kept = self.directory.as_ref().map(|directory| directory.join("secrets"));
+        if let Some(kept) = &kept {
+            make_private(kept)?;
+        }
         for config in &self.config.tokens {
             let (owner, name) = config
                 .id
                 .split_once('!')
                 .ok_or_else(|| StartError::Config(format!("`{}` is no token id", config.id)))?;
-            let secret = match (&config.secret, &config.secret_file) {
+            let file = config.secret_file.clone().or_else(|| Some(kept.as_ref()?.join(&config.id)));
+            let secret = match (&config.secret, &file) {
                 (Some(secret), _) => secret.clone(),
                 (None, Some(file)) if file.exists() => read_secret(file)?,
                 (None, file) => {

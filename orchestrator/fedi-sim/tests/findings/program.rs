@@ -11,22 +11,18 @@ use crate::common::{Api, Client};
 
 const CONFIG: &str = r#"
 version = "9.2.11"
-pools = [{ id = "fedi" }]
 
-[[nodes]]
+[[node]]
 name = "pve"
 
-[[storages]]
+[[storage]]
 id = "local"
 type = "dir"
 path = "/var/lib/vz"
 content = ["images", "import"]
 
-[[users]]
-id = "root@pam"
-
-[[users.tokens]]
-name = "full"
+[[token]]
+id = "root@pam!full"
 privsep = false
 secret_file = "SECRET"
 "#;
