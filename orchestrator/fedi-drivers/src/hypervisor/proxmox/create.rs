@@ -11,8 +11,8 @@ use fedi_engine::drivers::{DriverError, DriverErrorKind, StepContext};
 use fedi_model::resource::{NicAddress, Vm};
 use ipnet::IpNet;
 use proxmox_api::{
-    Class, CloudInit, CreateVm, Disk, DiskSource, Error, IpConfig, NetworkDevice, StaticIp, TaskQuery, TaskState, Upid,
-    Wait,
+    Class, CloudInit, CreateVm, Disk, DiskSource, Error, IpConfig, Missing, NetworkDevice, StaticIp, TaskQuery,
+    TaskState, Upid, Wait,
 };
 
 use super::ProxmoxHost;
@@ -58,7 +58,7 @@ impl ProxmoxHost {
             }
             // Ended, or so long ago that the node has forgotten it.
             Ok(TaskState::Ended(_)) => Ok(()),
-            Err(error) if error.class().is_not_found() => Ok(()),
+            Err(error) if error.class().is_missing(Missing::Task) => Ok(()),
             Err(error) => Err(self.fault(&error, what())),
         }
     }

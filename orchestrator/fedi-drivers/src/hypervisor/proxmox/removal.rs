@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fedi_engine::drivers::{DriverError, DriverErrorKind, StepContext};
 use fedi_model::resource::Vm;
-use proxmox_api::{Class, ConfigChange, TaskState, Wait};
+use proxmox_api::{Class, ConfigChange, Missing, TaskState, Wait};
 
 use super::ProxmoxHost;
 use super::create::noted_vmid;
@@ -41,14 +41,14 @@ impl ProxmoxHost {
         let begun = machine.destroy().await;
         let upid = match begun {
             Ok(upid) => upid,
-            Err(error) if error.class().is_not_found() => return Ok(()),
+            Err(error) if error.class().is_missing(Missing::Vm) => return Ok(()),
             Err(error) => return Err(self.fault(&error, what())),
         };
         let end = self.wait_for(&upid, &Wait::up_to(DESTROY), cx).await?;
         self.vms.forget().await;
         match end {
             Ok(_) => Ok(()),
-            Err(error) if error.class().is_not_found() => Ok(()),
+            Err(error) if error.class().is_missing(Missing::Vm) => Ok(()),
             Err(error) if error.class().is_locked() => {
                 Err(self.fault(&error, what()).hint(self.unlock(machine.vmid())))
             }
@@ -66,7 +66,7 @@ impl ProxmoxHost {
         match self.client.task_state(&upid).await {
             Ok(TaskState::Running) => {}
             Ok(TaskState::Ended(_)) => return Ok(()),
-            Err(error) if error.class().is_not_found() => return Ok(()),
+            Err(error) if error.class().is_missing(Missing::Task) => return Ok(()),
             Err(error) => return Err(self.fault(&error, what())),
         }
         cx.progress("stopping the import", None, None);
