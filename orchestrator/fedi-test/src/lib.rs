@@ -18,7 +18,7 @@ pub mod store_suite;
 pub mod workflow;
 
 pub use clock::TestClock;
-pub use context::{Recorder, TestContext, dead_holder};
+pub use context::{Recorder, TestContext, dead_holder, folder};
 pub use crash::{CrashAt, CrashingStore};
 pub use faults::{Calls, Fault, FaultyWorld, Moment, Verb};
 pub use map_world::MapWorld;

@@ -60,7 +60,7 @@ async fn killed_at_every_append_and_resumed() {
         return;
     }
     let sample = Sample::new("matrix");
-    let folder = tempfile::tempdir().unwrap();
+    let folder = fedi_test::folder();
     let undisturbed = world(folder.path());
     let plan = sample.deploy(undisturbed.as_ref()).await;
     assert_eq!(engine(store(folder.path()), undisturbed.clone()).start(&plan).await.unwrap().exit_code(), 0);
@@ -68,7 +68,7 @@ async fn killed_at_every_append_and_resumed() {
 
     for number in 1.. {
         for moment in ["before", "after"] {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = fedi_test::folder();
             let argument = format!("{} {moment} {number}", folder.path().display());
             let output = child::command("deploying_child", &argument).output().unwrap();
             if output.status.success() {
@@ -124,7 +124,7 @@ async fn two_at_once() {
     if child::argument().is_some() {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = fedi_test::folder();
     let mut other =
         child::command("hanging_child", &folder.path().display().to_string()).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(other.stdout.take().unwrap()).lines();

@@ -189,7 +189,7 @@ fn any_case() -> impl Strategy<Value = Case> {
 
 /// Carries a case out to the run's end.
 async fn carry_out(case: &Case) -> Option<(MapView, RunState, MapView, Vec<Resource>)> {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = fedi_test::folder();
     let store = Arc::new(SqliteStore::open(&folder.path().join("state.db")).unwrap());
     let map = Arc::new(case.world());
     let before = view(&map);
