@@ -185,10 +185,10 @@ pub async fn reads_while_another_writes(bed: impl StoreBed) {
     let plan = plan_of("one", vec![address_step("one")]);
     let mut journal = Journal::begin(store.as_ref(), fence, &plan).await.unwrap();
     let (run, step) = (journal.state.id, plan.stages[0].steps[0].id.clone());
-    let (stop, mut stopped) = tokio::sync::oneshot::channel();
+    let (enough, mut is_enough) = tokio::sync::oneshot::channel();
     let reader = tokio::spawn(async move {
         let mut seen = 0;
-        while stopped.try_recv().is_err() {
+        while is_enough.try_recv().is_err() {
             let records = other.records(run).await.unwrap();
             assert!(records.len() >= seen, "the journal grew shorter");
             seen = records.len();
@@ -199,6 +199,6 @@ pub async fn reads_while_another_writes(bed: impl StoreBed) {
         let (step, key) = (step.clone(), "count".to_owned());
         journal.append(RunEvent::Noted { step, key, value: value.to_string() }).await.unwrap();
     }
-    stop.send(()).unwrap();
+    enough.send(()).unwrap();
     reader.await.unwrap();
 }
