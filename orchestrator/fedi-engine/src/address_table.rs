@@ -101,9 +101,8 @@ fn nothing_left(message: String, request: AddressRequest<'_>, exhausted: &Exhaus
             .hint(format!("Add one under `[[addresses]]` in `hosts/{host}/host.toml`"));
     }
     let many = if *pools == 1 { "The pool has".to_owned() } else { format!("The {pools} pools have") };
-    let error = error.cause(format!(
-        "{many} {size} addresses: {held} are held and {resting} rest from their last deployment"
-    ));
+    let error =
+        error.cause(format!("{many} {size} addresses: {held} are held and {resting} rest from their last deployment"));
     let widen = format!("Widen a pool or add one under `[[addresses]]` in `hosts/{host}/host.toml`");
     match next {
         Some(next) => error.hint(format!("{widen}; the next address is free again at {next:.0}")),
