@@ -9,6 +9,7 @@
 //! compared with what was observed; a failed dump is a failed capture; no secret's
 //! value is in a manifest, log, argument or error.**
 
+pub mod bucket;
 pub mod derived;
 pub mod directory;
 pub mod fingerprint;

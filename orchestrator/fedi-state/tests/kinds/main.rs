@@ -2,6 +2,7 @@
 //! be called good. Servers are started by the tests themselves, unprivileged, on
 //! sockets in folders of their own.
 
+mod bucket;
 mod directory;
 mod postgres;
 mod redis;
