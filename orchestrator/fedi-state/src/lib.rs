@@ -14,6 +14,7 @@ pub mod derived;
 pub mod directory;
 pub mod fingerprint;
 pub mod kind;
+pub mod mysql;
 pub mod postgres;
 pub mod redis;
 pub mod repository;

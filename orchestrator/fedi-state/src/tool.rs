@@ -1,6 +1,7 @@
 //! Running the tools that do the bulk work: in a process group of their own, which
 //! is ended when the operation is called off. Arguments never hold secrets.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -26,7 +27,7 @@ pub(crate) enum Input<'a> {
     Nothing,
     /// A secret or a script; goes through a pipe.
     Bytes(&'a [u8]),
-    File(std::fs::File),
+    File(File),
 }
 
 /// How a tool ended and what it wrote.
@@ -66,7 +67,7 @@ pub(crate) fn run(
     input: Input<'_>,
     tick: &mut dyn FnMut() -> Result<(), StateError>,
 ) -> Result<Output, StateError> {
-    run_into(work, command, input, collect, tick)
+    run_into(work, command, input, Some(collect), tick)
 }
 
 /// As [`run`], with every line of standard output given to `on_line` as it comes;
@@ -85,16 +86,28 @@ pub(crate) fn follow(
             Vec::new()
         })
     };
-    let output = run_into(work, command, input, forward, &mut || lines.try_iter().try_for_each(|line| on_line(&line)))?;
+    let output =
+        run_into(work, command, input, Some(forward), &mut || lines.try_iter().try_for_each(|line| on_line(&line)))?;
     lines.iter().try_for_each(|line| on_line(&line))?;
     Ok(output)
+}
+
+/// As [`run`], with standard output going into a file.
+pub(crate) fn run_to_file(
+    work: &Work,
+    mut command: Command,
+    file: File,
+    tick: &mut dyn FnMut() -> Result<(), StateError>,
+) -> Result<Output, StateError> {
+    command.stdout(file);
+    run_into(work, command, Input::Nothing, None::<fn(ChildStdout) -> Reader>, tick)
 }
 
 fn run_into(
     work: &Work,
     mut command: Command,
     input: Input<'_>,
-    keep: impl FnOnce(ChildStdout) -> Reader,
+    keep: Option<impl FnOnce(ChildStdout) -> Reader>,
     tick: &mut dyn FnMut() -> Result<(), StateError>,
 ) -> Result<Output, StateError> {
     work.check()?;
@@ -105,9 +118,12 @@ fn run_into(
         Input::Bytes(bytes) => (Stdio::piped(), Some(bytes)),
         Input::File(file) => (file.into(), None),
     };
-    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command.stdin(stdin).stderr(Stdio::piped()).process_group(0);
+    if keep.is_some() {
+        command.stdout(Stdio::piped());
+    }
     let mut group = Group { child: command.spawn().map_err(failed)?, ended: false };
-    let stdout = group.child.stdout.take().map(keep);
+    let stdout = group.child.stdout.take().zip(keep).map(|(stdout, keep)| keep(stdout));
     let stderr = group.child.stderr.take().map(collect);
     if let (Some(bytes), Some(mut pipe)) = (bytes, group.child.stdin.take()) {
         // A tool that ends before it has read all says why itself.

@@ -115,7 +115,12 @@ async fn carry_out(source: &End, target: &End, need: &Need) -> Result<(u64, Opti
     target.put(&object.key, object.size, &headers, &Source::Object(source, &object.key)).await?;
     let Listed { key, etag, modified, size } = object.clone();
     // What it is there shows in the next listing.
-    let became = (!is_md5(&etag) || target.writes_in_parts(size)).then(|| Became { key, from: etag, modified, to: String::new() });
+    let became = (!is_md5(&etag) || target.writes_in_parts(size)).then(|| Became {
+        key,
+        from: etag,
+        modified,
+        to: String::new(),
+    });
     Ok((object.size, became))
 }
 

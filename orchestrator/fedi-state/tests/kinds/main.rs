@@ -4,6 +4,7 @@
 
 mod bucket;
 mod directory;
+mod mysql;
 mod postgres;
 mod redis;
 mod repository;
