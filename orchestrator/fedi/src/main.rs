@@ -6,6 +6,7 @@ mod commands;
 mod context;
 mod error;
 mod examine;
+mod git;
 mod refuse;
 mod ui;
 

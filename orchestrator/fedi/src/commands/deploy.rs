@@ -1,13 +1,13 @@
 //! `fedi deploy`.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use fedi_engine::drivers::SecretKey;
 use fedi_engine::{EngineError, Outcome};
 use fedi_inventory::{Environment, Folder, LoadError};
-use fedi_model::inventory::Deployment;
+use fedi_model::inventory::{Deployment, SystemDriver};
 use fedi_model::manifest::Admin;
 use fedi_model::name::{AppName, DeploymentName, Domain};
 use fedi_model::plan::{Action, Plan, Task};
@@ -20,6 +20,7 @@ use crate::carry_out::{Work, carry_out, conclude, interrupted};
 use crate::cli::Global;
 use crate::context::{Context, Workshop};
 use crate::error::{CommandError, Exit};
+use crate::git;
 use crate::refuse::refused_settings;
 use crate::ui::Ui;
 
@@ -48,12 +49,11 @@ pub(crate) struct Deploy {
 pub(crate) async fn run(args: &Deploy, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
     let context = Context::open(global, ui)?;
     let (context, written) = with_file(args, context, global)?;
-    match deploy(args, &context, written.as_deref()).await {
+    match deploy(args, &context, written.as_ref()).await {
         Ended::Begun(end) => end,
         Ended::NotBegun(end) => {
             if let Some(file) = written {
-                // Nothing was begun: the file that this command wrote goes with it.
-                std::fs::remove_file(&file)?;
+                file.take_back()?;
             }
             match end {
                 Ok(Exit::Interrupted) => ui.say("\nNothing was changed"),
@@ -73,7 +73,7 @@ enum Ended {
     Begun(Result<Exit, CommandError>),
 }
 
-async fn deploy(args: &Deploy, context: &Context, written: Option<&Path>) -> Ended {
+async fn deploy(args: &Deploy, context: &Context, written: Option<&NewFile>) -> Ended {
     let (workshop, deployment) = match open(args, context) {
         Ok(opened) => opened,
         Err(error) => return Ended::NotBegun(Err(error)),
@@ -92,7 +92,7 @@ async fn deploy(args: &Deploy, context: &Context, written: Option<&Path>) -> End
         Err(error) => return Ended::NotBegun(Err(error)),
     };
     if let Some(file) = written {
-        context.ui.say(&format!("Wrote {}", file.display()));
+        context.ui.say(&format!("Wrote {}", file.path.display()));
     }
     match carry_out(&workshop, context.ui, Work::Start(prepared.plan.clone())).await {
         Ok(outcome) => Ended::Begun(conclude_deploy(context.ui, &workshop, deployment, &prepared, &outcome).await),
@@ -233,31 +233,52 @@ pub(crate) async fn deployed(
     Ok((Deployed { url, first_login: Some(first_login) }, text))
 }
 
+/// A deployment's file that this command wrote. It goes again if nothing is begun.
+struct NewFile {
+    path: PathBuf,
+    /// Nix builds the system, and sees only what git knows.
+    in_flake: bool,
+}
+
+impl NewFile {
+    fn take_back(self) -> Result<(), CommandError> {
+        if self.in_flake {
+            git::withdraw(&self.path)?;
+        }
+        std::fs::remove_file(&self.path)?;
+        Ok(())
+    }
+}
+
 /// The inventory with a file for the deployment: the one that is there, or a new one,
-/// whose path comes with it.
-fn with_file(args: &Deploy, context: Context, global: &Global) -> Result<(Context, Option<PathBuf>), CommandError> {
+/// which comes with it.
+fn with_file(args: &Deploy, context: Context, global: &Global) -> Result<(Context, Option<NewFile>), CommandError> {
     if let Ok(deployment) = context.folder.deployment(&args.deployment) {
         agrees(args, deployment)?;
         return Ok((context, None));
     }
     let (Some(host), Some(domain)) = (&args.host, &args.domain) else { return Err(incomplete(args, &context)) };
-    let (host, _) = context.folder.host(host)?;
+    let (host, settings) = context.folder.host(host)?;
+    let in_flake = settings.system.driver == SystemDriver::Nix;
     let name = DeploymentName::new(&*args.deployment).map_err(|error| CommandError::refused(error.to_string()))?;
     let domain = Domain::new(&**domain).map_err(|error| CommandError::refused(error.to_string()))?;
     let app = args.app.as_deref().unwrap_or(&args.deployment);
     let app = AppName::new(app).map_err(|error| CommandError::refused(error.to_string()))?;
-    let file = fedi_inventory::add_deployment(context.folder.root(), host, &name, &app, &domain)?;
-    let read = Folder::load(context.folder.root(), Environment::of_process());
-    match read {
-        Ok(_) => Ok((Context::open(global, context.ui)?, Some(file))),
-        Err(error) => {
-            std::fs::remove_file(&file)?;
-            let LoadError::Problems(problems) = &error else { return Err(error.into()) };
-            let what = format!("Cannot deploy `{name}` on host `{host}`");
-            Err(refused_settings(&what, &Folder::deployment_path(host, &name), problems)
-                .unwrap_or_else(|| error.into()))
-        }
+    let root = context.folder.root();
+    let path = fedi_inventory::add_deployment(root, host, &name, &app, &domain)?;
+    if let Err(error) = Folder::load(root, Environment::of_process()) {
+        std::fs::remove_file(&path)?;
+        let LoadError::Problems(problems) = &error else { return Err(error.into()) };
+        let what = format!("Cannot deploy `{name}` on host `{host}`");
+        return Err(
+            refused_settings(&what, &Folder::deployment_path(host, &name), problems).unwrap_or_else(|| error.into())
+        );
     }
+    if in_flake && let Err(error) = git::announce(&path) {
+        std::fs::remove_file(&path)?;
+        return Err(error);
+    }
+    Ok((Context::open(global, context.ui)?, Some(NewFile { path, in_flake })))
 }
 
 /// A deployment that has no file, and not enough to write one.

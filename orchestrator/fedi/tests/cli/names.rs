@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 
-use crate::support::Machine;
+use crate::support::{Machine, TOKEN};
 
 const NOWHERE: &str = "https://127.0.0.1:1";
 
@@ -197,4 +197,39 @@ fn nothing_is_left_of_what_was_never_deployed() {
     ----- stdout -----
     Nothing of `notes` is left
     ");
+}
+
+/// Nix sees only the files of a repository that git knows.
+#[test]
+fn a_new_file_in_a_flake_is_known_to_git_while_it_is_there() {
+    let machine = Machine::with_inventory();
+    let git = |arguments: &[&str]| {
+        let output = std::process::Command::new("git")
+            .args(arguments)
+            .current_dir(machine.path("inventory"))
+            .env("HOME", machine.path("home"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    git(&["init", "--quiet"]);
+    machine.fedi(
+        "host add pve1 --endpoint https://127.0.0.1:1 --node pve1 --image guest.qcow2 --resolver 192.0.2.1 \
+         --zone example.org --addresses 192.0.2.0/24,192.0.2.1,192.0.2.100,192.0.2.199 \
+         --fingerprint 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF",
+    );
+    machine.write_private("config/credentials/pve1/proxmox-token", TOKEN);
+    // A `nix` that says what git knows when it is asked to evaluate, and fails.
+    machine.write(
+        "bin/nix",
+        "#!/bin/sh\ntest \"$1\" = --version && echo 'nix (Nix) 2.30.0' && exit\ngit ls-files >&2\nexit 1\n",
+    );
+    machine.chmod("bin/nix", 0o755);
+    let path = format!("{}:{}", machine.path("bin").display(), std::env::var("PATH").unwrap());
+    let mut command = machine.command(&["deploy", "wiki", "--host", "pve1", "--domain", "wiki.example.org"]);
+    let told = machine.tell(&command.env("PATH", path).output().unwrap());
+    assert!(told.contains("hosts/pve1/deployments/wiki.toml"), "{told}");
+    assert_eq!(git(&["ls-files"]), "");
+    assert!(!machine.path("inventory/hosts/pve1/deployments/wiki.toml").exists());
 }
