@@ -7,6 +7,7 @@
 
 mod engine_append;
 mod measurement;
+mod sim_agreement;
 
 use std::fmt::Write;
 use std::fs;
@@ -25,7 +26,10 @@ struct Bench {
 }
 
 /// All that can be measured.
-const SUITE: &[Bench] = &[Bench { name: "engine.append", run: engine_append::run }];
+const SUITE: &[Bench] = &[
+    Bench { name: "engine.append", run: engine_append::run },
+    Bench { name: "sim.recorded_agreement", run: sim_agreement::run },
+];
 
 fn main() -> ExitCode {
     let prefixes: Vec<String> = std::env::args().skip(1).collect();

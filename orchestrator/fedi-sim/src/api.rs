@@ -120,11 +120,7 @@ async fn access_call(call: &Call, (method, path): (Method, &str)) -> ApiResult<R
     }
 }
 
-async fn storage_call(
-    call: &Call,
-    (method, path): (Method, &str),
-    upload: Option<Uploaded>,
-) -> ApiResult<Reply> {
+async fn storage_call(call: &Call, (method, path): (Method, &str), upload: Option<Uploaded>) -> ApiResult<Reply> {
     use Method::{Delete, Get, Post, Put};
     let rest = path.strip_prefix("/nodes/{node}/storage").unwrap_or(path);
     match (method, rest) {

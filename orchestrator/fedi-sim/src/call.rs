@@ -103,10 +103,7 @@ impl Params {
 
 /// PVE's list syntax: commas, semicolons, white space and zero bytes all divide.
 pub(crate) fn split_list(text: &str) -> Vec<String> {
-    text.split([',', ';', ' ', '\t', '\n', '\r', '\0'])
-        .filter(|part| !part.is_empty())
-        .map(str::to_owned)
-        .collect()
+    text.split([',', ';', ' ', '\t', '\n', '\r', '\0']).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
 impl Call {

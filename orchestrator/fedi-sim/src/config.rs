@@ -120,9 +120,7 @@ impl StorageSetup {
             id: id.to_owned(),
             kind: "dir".to_owned(),
             path: Some(path.to_owned()),
-            content: ["images", "import", "iso", "vztmpl", "backup", "snippets", "rootdir"]
-                .map(str::to_owned)
-                .into(),
+            content: ["images", "import", "iso", "vztmpl", "backup", "snippets", "rootdir"].map(str::to_owned).into(),
             size_mib: hundred_gib(),
             shared: false,
             disabled: false,
@@ -286,6 +284,12 @@ fn yes() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_example_is_a_configuration() {
+        let config: SimConfig = toml::from_str(include_str!("../sim.example.toml")).unwrap();
+        assert_eq!((config.pools.len(), config.faults.len()), (1, 2));
+    }
 
     #[test]
     fn a_cluster_is_read_from_toml() {

@@ -154,11 +154,7 @@ impl SimHandle {
         state
             .tasks
             .iter()
-            .map(|task| TaskView {
-                upid: task.upid.clone(),
-                status: task.status.clone(),
-                log: task.log.clone(),
-            })
+            .map(|task| TaskView { upid: task.upid.clone(), status: task.status.clone(), log: task.log.clone() })
             .collect()
     }
 

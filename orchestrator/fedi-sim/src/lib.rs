@@ -23,7 +23,11 @@
 //! # }
 //! ```
 
-#![allow(clippy::format_push_string, clippy::format_collect, reason = "`write!` to a `String` has a result that means nothing")]
+#![allow(
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "`write!` to a `String` has a result that means nothing"
+)]
 
 mod access;
 mod api;

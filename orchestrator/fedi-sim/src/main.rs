@@ -30,8 +30,8 @@ struct Args {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let text = std::fs::read_to_string(&args.config)
-        .with_context(|| format!("Failed to read {}", args.config.display()))?;
+    let text =
+        std::fs::read_to_string(&args.config).with_context(|| format!("Failed to read {}", args.config.display()))?;
     let config: SimConfig =
         toml::from_str(&text).with_context(|| format!("Failed to understand {}", args.config.display()))?;
     let control = args.control.unwrap_or_else(|| args.state.join("control.sock"));

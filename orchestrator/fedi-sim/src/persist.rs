@@ -12,8 +12,7 @@ const FILE: &str = "state.json";
 /// Writes the state beside the old one and puts it in its place.
 pub(crate) fn save(directory: &Path, state: &State) -> io::Result<()> {
     let temporary = directory.join("state.json.new");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(&serde_json::to_vec(state)?)?;
     fs::rename(temporary, directory.join(FILE))
 }

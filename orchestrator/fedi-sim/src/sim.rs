@@ -35,14 +35,12 @@ pub struct Tuning {
     pub start_delay: Duration,
     /// Any other worker's own time.
     pub task_delay: Duration,
-    /// Age of the figures in `/cluster/resources` at most.
+    /// Age of the figures in `/cluster/resources` at most; zero = they are always fresh.
     pub broadcast_interval: Duration,
     /// Finished tasks kept in the index of each node.
     pub task_retention: usize,
     /// Version of QEMU that `meta` names.
     pub qemu_version: String,
-    /// A NIC whose bridge is not among these makes a start fail; empty = every bridge is there.
-    pub bridges: Vec<String>,
     /// The nodes have KVM.
     pub has_kvm: bool,
     /// PVE's own OVMF firmware images are installed.
@@ -60,7 +58,6 @@ impl Default for Tuning {
             broadcast_interval: Duration::from_secs(10),
             task_retention: 1000,
             qemu_version: "10.0.2".to_owned(),
-            bridges: Vec::new(),
             has_kvm: true,
             has_ovmf: true,
         }
@@ -137,10 +134,7 @@ impl Sim {
         self.schema
             .endpoint(Method::Put, "/nodes/{node}/qemu/{vmid}/config")
             .is_some_and(|endpoint| endpoint.parameters.contains_key(option))
-            && !matches!(
-                option,
-                "delete" | "digest" | "force" | "revert" | "skiplock" | "node" | "vmid" | "cdrom"
-            )
+            && !matches!(option, "delete" | "digest" | "force" | "revert" | "skiplock" | "node" | "vmid" | "cdrom")
     }
 
     pub(crate) fn is_stopped(&self) -> bool {

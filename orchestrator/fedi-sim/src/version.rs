@@ -83,9 +83,7 @@ impl FromStr for Version {
         let mut parts = text.split('.').map(str::parse::<u8>);
         let mut next = |default| parts.next().unwrap_or(Ok(default));
         match (next(255), next(0), next(0)) {
-            (Ok(major), Ok(minor), Ok(patch)) if (8..=9).contains(&major) => {
-                Ok(Self { major, minor, patch })
-            }
+            (Ok(major), Ok(minor), Ok(patch)) if (8..=9).contains(&major) => Ok(Self { major, minor, patch }),
             _ => Err(format!("`{text}` is no version of Proxmox VE that is simulated (8.4 to 9.x)")),
         }
     }

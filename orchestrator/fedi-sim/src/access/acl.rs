@@ -18,10 +18,7 @@ fn normalize(path: &str) -> Option<String> {
         return Some("/".to_owned());
     }
     let joined = parts.fold(String::new(), |joined, part| format!("{joined}/{part}"));
-    joined
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/'))
-        .then_some(joined)
+    joined.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/')).then_some(joined)
 }
 
 /// Whether a normalized path is one that rights can be given on.
@@ -51,9 +48,7 @@ pub(crate) fn acl_read(call: &Call) -> Reply {
         .access
         .acl
         .iter()
-        .filter(|entry| {
-            audit || state.access.require_perm_modify(version, &call.user, &entry.path).is_ok()
-        })
+        .filter(|entry| audit || state.access.require_perm_modify(version, &call.user, &entry.path).is_ok())
         .map(|entry| {
             json!({"path": entry.path, "type": entry.subject, "ugid": entry.ugid, "roleid": entry.role,
                    "propagate": u8::from(entry.propagate)})
@@ -84,13 +79,10 @@ pub(crate) async fn acl_update(call: &Call) -> ApiResult<Reply> {
             let privileges = role_privileges(call, state, &role)
                 .ok_or_else(|| ApiError::die(format!("role '{role}' does not exist")))?;
             may_hand_out(call, state, &path, &role, &privileges, delete, propagate)?;
-            for (name, subject) in
-                [("groups", Subject::Group), ("users", Subject::User), ("tokens", Subject::Token)]
-            {
+            for (name, subject) in [("groups", Subject::Group), ("users", Subject::User), ("tokens", Subject::Token)] {
                 for ugid in params.list(name) {
                     subject_exists(&state.access, subject, &ugid)?;
-                    let entry =
-                        AclEntry { path: path.clone(), subject, ugid, role: role.clone(), propagate };
+                    let entry = AclEntry { path: path.clone(), subject, ugid, role: role.clone(), propagate };
                     acl.retain(|old| {
                         (&old.path, old.subject, &old.ugid, &old.role)
                             != (&entry.path, entry.subject, &entry.ugid, &entry.role)
@@ -130,9 +122,7 @@ fn may_hand_out(
             None => {
                 return Err(ApiError::param(
                     "role",
-                    format!(
-                        "Cannot {verb} role '{role}' - requires 'Permissions.Modify' or superset of privileges."
-                    ),
+                    format!("Cannot {verb} role '{role}' - requires 'Permissions.Modify' or superset of privileges."),
                 ));
             }
             Some(false) if propagate && !delete => {
@@ -148,10 +138,7 @@ fn may_hand_out(
         }
     }
     if role == "NoAccess" {
-        return Err(ApiError::param(
-            "role",
-            format!("Cannot {verb} role '{role}' - requires 'Permissions.Modify'"),
-        ));
+        return Err(ApiError::param("role", format!("Cannot {verb} role '{role}' - requires 'Permissions.Modify'")));
     }
     Ok(())
 }
@@ -194,10 +181,9 @@ pub(crate) fn roles_list(call: &Call) -> Reply {
 pub(crate) fn role_read(call: &Call) -> ApiResult<Reply> {
     let role = call.params.need("roleid");
     let state = call.sim.read();
-    let privileges = role_privileges(call, &state, &role)
-        .ok_or_else(|| ApiError::die(format!("role '{role}' does not exist")))?;
-    let data: serde_json::Map<String, Value> =
-        privileges.into_iter().map(|name| (name, Value::from(1))).collect();
+    let privileges =
+        role_privileges(call, &state, &role).ok_or_else(|| ApiError::die(format!("role '{role}' does not exist")))?;
+    let data: serde_json::Map<String, Value> = privileges.into_iter().map(|name| (name, Value::from(1))).collect();
     Ok(Value::from(data).into())
 }
 
@@ -206,7 +192,11 @@ fn checked_privileges(call: &Call) -> ApiResult<BTreeSet<String>> {
     call.params
         .list("privs")
         .into_iter()
-        .map(|name| if known.contains(&name) { Ok(name) } else { Err(ApiError::die(format!("invalid privilege '{name}'"))) })
+        .map(
+            |name| {
+                if known.contains(&name) { Ok(name) } else { Err(ApiError::die(format!("invalid privilege '{name}'"))) }
+            },
+        )
         .collect()
 }
 
@@ -236,11 +226,8 @@ pub(crate) async fn role_update(call: &Call) -> ApiResult<Reply> {
     refuse_special(call, &role, "modified")?;
     call.change_access("update role failed", |state| {
         let privileges = checked_privileges(call)?;
-        let old = state
-            .access
-            .roles
-            .get_mut(&role)
-            .ok_or_else(|| ApiError::die(format!("role '{role}' does not exist")))?;
+        let old =
+            state.access.roles.get_mut(&role).ok_or_else(|| ApiError::die(format!("role '{role}' does not exist")))?;
         if !call.params.is_set("append") {
             old.clear();
         }
@@ -266,5 +253,9 @@ pub(crate) async fn roles_delete(call: &Call) -> ApiResult<Reply> {
 }
 
 fn refuse_special(call: &Call, role: &str, verb: &str) -> ApiResult<()> {
-    if roles::builtin(call.sim.version).contains_key(role) { Err(ApiError::die(format!("auto-generated role '{role}' cannot be {verb}"))) } else { Ok(()) }
+    if roles::builtin(call.sim.version).contains_key(role) {
+        Err(ApiError::die(format!("auto-generated role '{role}' cannot be {verb}")))
+    } else {
+        Ok(())
+    }
 }

@@ -76,9 +76,7 @@ pub(crate) fn own_permissions(call: &Call) -> ApiResult<Reply> {
         return Ok(Value::from(data).into());
     }
     let mut paths: BTreeSet<String> =
-        ["/", "/access", "/access/groups", "/nodes", "/pool", "/sdn", "/storage", "/vms"]
-            .map(str::to_owned)
-            .into();
+        ["/", "/access", "/access/groups", "/nodes", "/pool", "/sdn", "/storage", "/vms"].map(str::to_owned).into();
     paths.extend(state.access.acl.iter().map(|entry| entry.path.clone()));
     for pool in state.access.pools.values() {
         paths.extend(pool.vms.iter().map(|vmid| format!("/vms/{vmid}")));

@@ -69,8 +69,7 @@ impl Access {
                     .collect();
                 (!found.is_empty()).then_some(found)
             };
-            let in_group =
-                |group: &str| self.groups.get(group).is_some_and(|members| members.contains(user));
+            let in_group = |group: &str| self.groups.get(group).is_some_and(|members| members.contains(user));
             if let Some(found) = here(Subject::Token, &|ugid| ugid == user)
                 .or_else(|| here(Subject::User, &|ugid| ugid == user))
                 .or_else(|| here(Subject::Group, &in_group))
@@ -138,9 +137,7 @@ impl Access {
         let of_token = self.compiled(version, user, path);
         of_token
             .into_iter()
-            .filter_map(|(name, propagate)| {
-                of_owner.get(&name).map(|&theirs| (name, propagate && theirs))
-            })
+            .filter_map(|(name, propagate)| of_owner.get(&name).map(|&theirs| (name, propagate && theirs)))
             .collect()
     }
 
@@ -151,13 +148,7 @@ impl Access {
     }
 
     /// Refuses unless all of `privileges` are held; the text names the first missing one.
-    pub(crate) fn require(
-        &self,
-        version: Version,
-        user: &str,
-        path: &Path,
-        privileges: &[&str],
-    ) -> ApiResult<()> {
+    pub(crate) fn require(&self, version: Version, user: &str, path: &Path, privileges: &[&str]) -> ApiResult<()> {
         let held = self.privileges(version, user, &path.0);
         match privileges.iter().find(|name| !held.contains_key(**name)) {
             None => Ok(()),
@@ -166,13 +157,7 @@ impl Access {
     }
 
     /// Refuses unless one of `privileges` is held.
-    pub(crate) fn require_any(
-        &self,
-        version: Version,
-        user: &str,
-        path: &Path,
-        privileges: &[&str],
-    ) -> ApiResult<()> {
+    pub(crate) fn require_any(&self, version: Version, user: &str, path: &Path, privileges: &[&str]) -> ApiResult<()> {
         let held = self.privileges(version, user, &path.0);
         if privileges.iter().any(|name| held.contains_key(*name)) {
             return Ok(());
@@ -242,9 +227,7 @@ pub(crate) fn declared_check(
 ) -> ApiResult<()> {
     let text = |name: &str| params.get(name).map(perl_string);
     match check {
-        Check::And(checks) => {
-            checks.iter().try_for_each(|check| declared_check(access, version, check, user, params))
-        }
+        Check::And(checks) => checks.iter().try_for_each(|check| declared_check(access, version, check, user, params)),
         Check::Or(checks) => {
             if checks.iter().any(|check| declared_check(access, version, check, user, params).is_ok()) {
                 return Ok(());

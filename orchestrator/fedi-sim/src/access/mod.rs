@@ -14,15 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub(crate) use acl::{
-    acl_read, acl_update, role_read, role_update, roles_create, roles_delete, roles_list,
-};
+pub(crate) use acl::{acl_read, acl_update, role_read, role_update, roles_create, roles_delete, roles_list};
 pub(crate) use cap::{capabilities, own_permissions};
 pub(crate) use check::{Path, declared_check};
 pub(crate) use pools::{pool_create, pool_delete, pool_index, pool_read, pool_update};
 pub(crate) use users::{
-    domains, token_create, token_delete, token_list, token_read, token_update, user_create, user_delete,
-    user_list, user_read,
+    domains, token_create, token_delete, token_list, token_read, token_update, user_create, user_delete, user_list,
+    user_read,
 };
 
 /// Everything `user.cfg` and `token.cfg` hold.

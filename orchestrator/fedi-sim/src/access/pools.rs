@@ -34,13 +34,9 @@ pub(crate) fn pool_read(call: &Call) -> ApiResult<Reply> {
 fn members(call: &Call, name: &str, with_id: bool) -> ApiResult<Value> {
     let sim = &call.sim;
     let mut state = sim.write();
-    cluster::refresh_broadcast(&mut state, sim.clock.now());
-    let pool = state
-        .access
-        .pools
-        .get(name)
-        .ok_or_else(|| ApiError::die(format!("pool '{name}' does not exist")))?
-        .clone();
+    cluster::refresh_broadcast(&mut state, sim);
+    let pool =
+        state.access.pools.get(name).ok_or_else(|| ApiError::die(format!("pool '{name}' does not exist")))?.clone();
     let wanted = call.params.text("type");
     let mut members = Vec::new();
     for vmid in &pool.vms {
@@ -148,14 +144,9 @@ pub(crate) async fn pool_update(call: &Call) -> ApiResult<Reply> {
 pub(crate) async fn pool_delete(call: &Call) -> ApiResult<Reply> {
     let name = call.params.need("poolid");
     call.change_access("delete pool failed", |state| {
-        let pool = state
-            .access
-            .pools
-            .get(&name)
-            .ok_or_else(|| ApiError::die(format!("pool '{name}' does not exist")))?;
-        let not_empty = |what: String| {
-            Err(ApiError::die(format!("pool '{name}' is not empty (contains {what})")))
-        };
+        let pool =
+            state.access.pools.get(&name).ok_or_else(|| ApiError::die(format!("pool '{name}' does not exist")))?;
+        let not_empty = |what: String| Err(ApiError::die(format!("pool '{name}' is not empty (contains {what})")));
         let prefix = format!("{name}/");
         if let Some(child) = state.access.pools.keys().find(|other| other.starts_with(&prefix)) {
             return not_empty(format!("pool '{child}'"));

@@ -42,12 +42,7 @@ pub(crate) fn user_list(call: &Call) -> Reply {
     let state = call.sim.read();
     let sees_all = state
         .access
-        .require_any(
-            call.sim.version,
-            &call.user,
-            &Path::new("/access/groups"),
-            &["User.Modify", "Sys.Audit"],
-        )
+        .require_any(call.sim.version, &call.user, &Path::new("/access/groups"), &["User.Modify", "Sys.Audit"])
         .is_ok();
     let own = super::split_token(&call.user).map_or(call.user.as_str(), |(owner, _)| owner);
     let rows: Vec<Value> = state
@@ -167,11 +162,8 @@ pub(crate) async fn token_create(call: &Call) -> ApiResult<Reply> {
             comment: params.text("comment").filter(|comment| !comment.is_empty()),
             secret: SecretHash::of(&secret),
         };
-        let owner = state
-            .access
-            .users
-            .get_mut(&userid)
-            .ok_or_else(|| ApiError::die(format!("no such user ('{userid}')")))?;
+        let owner =
+            state.access.users.get_mut(&userid).ok_or_else(|| ApiError::die(format!("no such user ('{userid}')")))?;
         owner.tokens.insert(name.clone(), created);
         Ok(())
     })

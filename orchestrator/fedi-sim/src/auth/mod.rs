@@ -54,10 +54,7 @@ impl Credentials {
 
 /// Calls that need no login.
 pub(crate) fn is_open(method: &str, path: &str) -> bool {
-    matches!(
-        (method, path.trim_end_matches('/')),
-        ("GET", "/access/domains") | ("GET" | "POST", "/access/ticket")
-    )
+    matches!((method, path.trim_end_matches('/')), ("GET", "/access/domains") | ("GET" | "POST", "/access/ticket"))
 }
 
 /// Who this is, and whether a token said so; else the reason of the 401.

@@ -50,8 +50,7 @@ pub(crate) fn csrf_token(key: &str, user: &str, now: u64) -> String {
 pub(crate) fn check_csrf(sim: &Sim, user: &str, token: Option<&str>) -> Result<(), ()> {
     let (stamp, signed) = token.and_then(|token| token.split_once(':')).ok_or(())?;
     let key = sim.read().ticket_key.clone();
-    let good = signature(&key, "csrf", &format!("{stamp}:{user}")) == signed
-        && is_timely(stamp, sim.clock.seconds());
+    let good = signature(&key, "csrf", &format!("{stamp}:{user}")) == signed && is_timely(stamp, sim.clock.seconds());
     if good { Ok(()) } else { Err(()) }
 }
 

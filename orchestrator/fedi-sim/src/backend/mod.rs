@@ -131,28 +131,13 @@ pub trait GuestBackend: Send + Sync {
     async fn agent_ping(&self, uuid: uuid::Uuid) -> Result<(), BackendError>;
 
     /// Reads at most `max_bytes` of a file in the guest.
-    async fn read_file(
-        &self,
-        uuid: uuid::Uuid,
-        path: &str,
-        max_bytes: usize,
-    ) -> Result<Vec<u8>, BackendError>;
+    async fn read_file(&self, uuid: uuid::Uuid, path: &str, max_bytes: usize) -> Result<Vec<u8>, BackendError>;
 
     /// Writes a whole file in the guest.
-    async fn write_file(
-        &self,
-        uuid: uuid::Uuid,
-        path: &str,
-        content: &[u8],
-    ) -> Result<(), BackendError>;
+    async fn write_file(&self, uuid: uuid::Uuid, path: &str, content: &[u8]) -> Result<(), BackendError>;
 
     /// Runs a command in the guest and waits for its end.
-    async fn exec(
-        &self,
-        uuid: uuid::Uuid,
-        argv: &[String],
-        stdin: &[u8],
-    ) -> Result<ExecOutput, BackendError>;
+    async fn exec(&self, uuid: uuid::Uuid, argv: &[String], stdin: &[u8]) -> Result<ExecOutput, BackendError>;
 
     /// The guest's network cards.
     async fn interfaces(&self, uuid: uuid::Uuid) -> Result<Vec<Interface>, BackendError>;

@@ -127,9 +127,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl GuestBackend for ModelBackend {
     async fn create(&self, spec: &GuestSpec) -> Result<(), BackendError> {
         let files = self.settings().files;
-        lock(&self.guests)
-            .entry(spec.uuid)
-            .or_insert_with(|| Guest { spec: spec.clone(), since: None, files });
+        lock(&self.guests).entry(spec.uuid).or_insert_with(|| Guest { spec: spec.clone(), since: None, files });
         Ok(())
     }
 
@@ -180,40 +178,23 @@ impl GuestBackend for ModelBackend {
         self.with_agent(uuid, |_| Ok(()))
     }
 
-    async fn read_file(
-        &self,
-        uuid: Uuid,
-        path: &str,
-        max_bytes: usize,
-    ) -> Result<Vec<u8>, BackendError> {
+    async fn read_file(&self, uuid: Uuid, path: &str, max_bytes: usize) -> Result<Vec<u8>, BackendError> {
         self.with_agent(uuid, |guest| {
             let bytes = guest.files.get(path).ok_or_else(|| {
-                BackendError::Guest(format!(
-                    "failed to open file '{path}' (mode: 'r'): No such file or directory"
-                ))
+                BackendError::Guest(format!("failed to open file '{path}' (mode: 'r'): No such file or directory"))
             })?;
             Ok(bytes[..bytes.len().min(max_bytes)].to_vec())
         })
     }
 
-    async fn write_file(
-        &self,
-        uuid: Uuid,
-        path: &str,
-        content: &[u8],
-    ) -> Result<(), BackendError> {
+    async fn write_file(&self, uuid: Uuid, path: &str, content: &[u8]) -> Result<(), BackendError> {
         self.with_agent(uuid, |guest| {
             guest.files.insert(path.to_owned(), content.to_vec());
             Ok(())
         })
     }
 
-    async fn exec(
-        &self,
-        uuid: Uuid,
-        argv: &[String],
-        stdin: &[u8],
-    ) -> Result<ExecOutput, BackendError> {
+    async fn exec(&self, uuid: Uuid, argv: &[String], stdin: &[u8]) -> Result<ExecOutput, BackendError> {
         if let [program, seconds] = argv
             && program.rsplit('/').next() == Some("sleep")
         {
@@ -228,9 +209,7 @@ impl GuestBackend for ModelBackend {
                 ["hostname" | "/bin/hostname"] => Ok(out(format!("{}\n", guest.spec.name).into_bytes())),
                 ["cat" | "/bin/cat"] => Ok(out(stdin.to_vec())),
                 ["true" | "/bin/true"] => Ok(out(Vec::new())),
-                ["echo" | "/bin/echo", words @ ..] => {
-                    Ok(out(format!("{}\n", words.join(" ")).into_bytes()))
-                }
+                ["echo" | "/bin/echo", words @ ..] => Ok(out(format!("{}\n", words.join(" ")).into_bytes())),
                 ["sh" | "/bin/sh", "-c", script] => Ok(run_script(script)),
                 [program, ..] => Err(BackendError::Guest(format!(
                     "Guest agent command failed, error was 'Failed to execute child process \

@@ -76,15 +76,15 @@ pub(crate) struct Broadcast {
 
 /// Takes new figures when the old ones are due. Called before anything reads or changes them, so that readers see
 /// what was true at the last round.
-pub(crate) fn refresh_broadcast(state: &mut State, now: Duration) {
-    let interval = Duration::from_secs(10).as_millis();
-    let round = |time: Duration| time.as_millis() / interval;
-    if round(now) == round(state.broadcast.at) && !state.broadcast.at.is_zero() {
+pub(crate) fn refresh_broadcast(state: &mut State, sim: &Sim) {
+    let now = sim.clock.now();
+    let interval = sim.tuning().broadcast_interval.as_millis();
+    let round = |time: Duration| time.as_millis().checked_div(interval);
+    if interval > 0 && round(now) == round(state.broadcast.at) && !state.broadcast.at.is_zero() {
         return;
     }
     state.broadcast.at = now;
-    state.broadcast.vms =
-        state.vms.iter().map(|(vmid, vm)| (*vmid, VmFigures::of(vm, now))).collect();
+    state.broadcast.vms = state.vms.iter().map(|(vmid, vm)| (*vmid, VmFigures::of(vm, now))).collect();
 }
 
 /// The node a path names, as the contacted one finds it.

@@ -102,9 +102,7 @@ pub(crate) fn networks(call: &Call) -> Reply {
         .node(&call.node)
         .into_iter()
         .flat_map(|node| node.bridges.iter().enumerate().map(move |(index, bridge)| (node, index, bridge)))
-        .filter(|_| {
-            wanted.as_deref().is_none_or(|kind| matches!(kind, "bridge" | "any_bridge" | "any_local_bridge"))
-        })
+        .filter(|_| wanted.as_deref().is_none_or(|kind| matches!(kind, "bridge" | "any_bridge" | "any_local_bridge")))
         .filter(|(_, _, bridge)| {
             let path = Path::new(format!("/sdn/zones/localnetwork/{bridge}"));
             call.require_any(&state, &path, &["SDN.Audit", "SDN.Use"]).is_ok()

@@ -47,7 +47,7 @@ pub(crate) fn cluster_resources(call: &Call) -> Reply {
     let sim = &call.sim;
     let now = sim.clock.now();
     let mut state = sim.write();
-    refresh_broadcast(&mut state, now);
+    refresh_broadcast(&mut state, sim);
     let wanted = call.params.text("type");
     let wants = |kind: &str| wanted.as_deref().is_none_or(|wanted| wanted == kind);
     let mut rows = Vec::new();

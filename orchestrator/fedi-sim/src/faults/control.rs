@@ -212,9 +212,7 @@ fn vms(sim: &Sim) -> Value {
     let rows: Vec<Value> = state
         .vms
         .iter()
-        .map(|(vmid, vm)| {
-            json!({"vmid": vmid, "node": vm.node, "running": vm.running.is_some(), "config": vm.config})
-        })
+        .map(|(vmid, vm)| json!({"vmid": vmid, "node": vm.node, "running": vm.running.is_some(), "config": vm.config}))
         .collect();
     rows.into()
 }

@@ -172,8 +172,7 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin + Send>(
         if !encrypted {
             let Some(host) = head.header("Host") else { return wire.stall().await };
             let get = matches!(head.method.as_str(), "GET" | "HEAD");
-            let (status, text) =
-                if get { (301, "Moved Permanently") } else { (308, "Permanent Redirect") };
+            let (status, text) = if get { (301, "Moved Permanently") } else { (308, "Permanent Redirect") };
             let location = Some(format!("https://{host}{}", head.target));
             let response = Response { location, ..Response::error(status, text) };
             send(sim, wire, response, &head.protocol(), keep).await?;

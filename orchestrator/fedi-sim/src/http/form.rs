@@ -55,9 +55,7 @@ pub(crate) fn decode_json(body: &[u8], lines: JsonLines) -> Result<Map<String, V
             "Can't use string (\"{number}\") as a HASH ref while \"strict refs\" in use{}",
             place(lines.merge)
         ))),
-        Ok(Value::Array(_) | Value::Bool(_)) => {
-            Err(NotAnObject(format!("Not a HASH reference{}", place(lines.merge))))
-        }
+        Ok(Value::Array(_) | Value::Bool(_)) => Err(NotAnObject(format!("Not a HASH reference{}", place(lines.merge)))),
         Ok(Value::Null) => Ok(Map::new()),
         Err(error) => {
             let text = String::from_utf8_lossy(body);

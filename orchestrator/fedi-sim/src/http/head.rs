@@ -80,10 +80,7 @@ impl Head {
 
     /// A header's value, by any case of its name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// `HTTP/1.1`
@@ -94,9 +91,7 @@ impl Head {
     /// Path and query, without the scheme and host of an absolute URI.
     pub(crate) fn path_and_query(&self) -> (&str, Option<&str>) {
         let target = match self.target.split_once("://") {
-            Some((scheme, rest)) if !scheme.contains('/') => {
-                rest.find('/').map_or("/", |start| &rest[start..])
-            }
+            Some((scheme, rest)) if !scheme.contains('/') => rest.find('/').map_or("/", |start| &rest[start..]),
             _ => &self.target,
         };
         let target = target.split('#').next().unwrap_or_default();

@@ -42,13 +42,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            idle: Duration::from_secs(5),
-            requests: 100,
-            body: 512 << 10,
-            header_lines: 64,
-            header_bytes: 8 << 10,
-        }
+        Self { idle: Duration::from_secs(5), requests: 100, body: 512 << 10, header_lines: 64, header_bytes: 8 << 10 }
     }
 }
 

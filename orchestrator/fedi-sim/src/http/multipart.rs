@@ -91,8 +91,7 @@ impl Multipart {
     fn field(&mut self, name: &str) -> Result<(), Malformed> {
         const DISPOSITION: &[u8] = b"Content-Disposition: ";
         let Some((0, skip)) = find_delimiter(&self.buffer, &self.open) else { return Ok(()) };
-        let Some(start) = find(&self.buffer[skip..], DISPOSITION).map(|at| skip + at + DISPOSITION.len())
-        else {
+        let Some(start) = find(&self.buffer[skip..], DISPOSITION).map(|at| skip + at + DISPOSITION.len()) else {
             return Ok(());
         };
         let marker = format!("; name=\"{name}\"").into_bytes();
@@ -180,10 +179,7 @@ fn assert_form_data(disposition: &[u8]) -> Result<(), Malformed> {
     if disposition == b"form-data" {
         return Ok(());
     }
-    Err(Malformed(format!(
-        "wrong Content-Disposition '{}' in multipart, expected 'form-data'\n",
-        latin1(disposition)
-    )))
+    Err(Malformed(format!("wrong Content-Disposition '{}' in multipart, expected 'form-data'\n", latin1(disposition))))
 }
 
 #[cfg(test)]
@@ -231,7 +227,8 @@ mod tests {
 
     #[test]
     fn a_file_before_its_fields_swallows_them() {
-        let body = part("name=\"filename\"; filename=\"x.qcow2\"", "x") + &part("name=\"content\"", "import") + "--b--\r\n";
+        let body =
+            part("name=\"filename\"; filename=\"x.qcow2\"", "x") + &part("name=\"content\"", "import") + "--b--\r\n";
         let (multipart, _) = parse(&body, 1000).unwrap();
         assert!(multipart.is_done() && !multipart.params.contains_key("content"));
     }

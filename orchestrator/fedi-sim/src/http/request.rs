@@ -161,8 +161,7 @@ fn parameters(sim: &Sim, raw: &RawRequest) -> Result<Map<String, Value>, Respons
     if matches!(raw.method.as_str(), "POST" | "PUT") {
         params = if raw.json {
             let (decode, merge) = if sim.version.major() >= 9 { (934, 978) } else { (917, 957) };
-            decode_json(&raw.body, JsonLines { decode, merge })
-                .map_err(|error| Response::error(500, error.0))?
+            decode_json(&raw.body, JsonLines { decode, merge }).map_err(|error| Response::error(500, error.0))?
         } else {
             decode_form(&String::from_utf8_lossy(&raw.body))
         };
@@ -314,12 +313,7 @@ async fn limited(
     }
 }
 
-fn permitted(
-    sim: &Sim,
-    endpoint: &Endpoint,
-    user: &str,
-    params: &Map<String, Value>,
-) -> ApiResult<()> {
+fn permitted(sim: &Sim, endpoint: &Endpoint, user: &str, params: &Map<String, Value>) -> ApiResult<()> {
     match &endpoint.allow {
         Allow::World if user.is_empty() => Ok(()),
         _ if user.is_empty() => Err(ApiError::permission(Some("user != null"))),
@@ -327,9 +321,7 @@ fn permitted(
         Allow::World => Err(ApiError::permission(None)),
         Allow::User => Ok(()),
         Allow::Root => Err(ApiError::permission(Some("user != root@pam"))),
-        Allow::Check(check) => {
-            access::declared_check(&sim.read().access, sim.version, check, user, params)
-        }
+        Allow::Check(check) => access::declared_check(&sim.read().access, sim.version, check, user, params),
     }
 }
 

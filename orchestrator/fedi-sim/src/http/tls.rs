@@ -7,8 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose,
 };
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -77,11 +76,7 @@ fn generate(names: &[String], node: &str) -> Result<Files, rcgen::Error> {
 
 impl ServerIdentity {
     /// The identity kept in `directory`, made at the first start; a fresh one where there is no directory.
-    pub(crate) fn load_or_make(
-        directory: Option<&Path>,
-        names: &[String],
-        node: &str,
-    ) -> io::Result<Self> {
+    pub(crate) fn load_or_make(directory: Option<&Path>, names: &[String], node: &str) -> io::Result<Self> {
         let path = directory.map(|directory| directory.join("identity.json"));
         let kept = path.as_ref().filter(|path| path.exists());
         let files: Files = match kept {

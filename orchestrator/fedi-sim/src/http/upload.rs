@@ -75,9 +75,7 @@ pub(crate) async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
             break None;
         }
         if taken >= length {
-            break Some(format!(
-                "upload failed at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line {failed_line}.\n"
-            ));
+            break Some(format!("upload failed at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line {failed_line}.\n"));
         }
     };
     file.flush().await?;

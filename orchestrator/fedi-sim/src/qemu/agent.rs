@@ -87,9 +87,18 @@ pub(crate) async fn agent_osinfo(call: &Call) -> ApiResult<Reply> {
 /// `GET .../agent/info`
 pub(crate) async fn agent_info(call: &Call) -> ApiResult<Reply> {
     const COMMANDS: [&str; 12] = [
-        "guest-ping", "guest-info", "guest-exec", "guest-exec-status", "guest-file-open", "guest-file-read",
-        "guest-file-write", "guest-file-close", "guest-network-get-interfaces", "guest-get-host-name",
-        "guest-get-osinfo", "guest-shutdown",
+        "guest-ping",
+        "guest-info",
+        "guest-exec",
+        "guest-exec-status",
+        "guest-file-open",
+        "guest-file-read",
+        "guest-file-write",
+        "guest-file-close",
+        "guest-network-get-interfaces",
+        "guest-get-host-name",
+        "guest-get-osinfo",
+        "guest-shutdown",
     ];
     available(call).await?;
     let commands: Vec<Value> = COMMANDS
@@ -123,11 +132,8 @@ pub(crate) async fn agent_interfaces(call: &Call) -> ApiResult<Reply> {
     })];
     for interface in interfaces.into_iter().filter(|interface| interface.name != "lo") {
         let mut row = json!({"name": interface.name, "hardware-address": interface.mac});
-        let addresses: Vec<Value> = interface
-            .addresses
-            .iter()
-            .map(|net| address(net.addr().to_string(), net.prefix_len()))
-            .collect();
+        let addresses: Vec<Value> =
+            interface.addresses.iter().map(|net| address(net.addr().to_string(), net.prefix_len())).collect();
         if !addresses.is_empty() {
             row["ip-addresses"] = addresses.into();
             row["statistics"] = statistics();

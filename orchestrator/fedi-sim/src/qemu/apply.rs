@@ -15,15 +15,39 @@ type Errors = BTreeMap<String, String>;
 
 /// Options a running VM takes without further ado.
 const FAST: [&str; 18] = [
-    "name", "description", "onboot", "tags", "protection", "startup", "hookscript", "shares", "lock", "template",
-    "vmstatestorage", "autostart", "affinity", "migrate_downtime", "migrate_speed", "balloon", "agent", "cpuunits",
+    "name",
+    "description",
+    "onboot",
+    "tags",
+    "protection",
+    "startup",
+    "hookscript",
+    "shares",
+    "lock",
+    "template",
+    "vmstatestorage",
+    "autostart",
+    "affinity",
+    "migrate_downtime",
+    "migrate_speed",
+    "balloon",
+    "agent",
+    "cpuunits",
 ];
 
 /// Options that go into the cloud-init image.
 fn is_cloudinit_option(option: &str) -> bool {
     matches!(
         option,
-        "cicustom" | "cipassword" | "citype" | "ciuser" | "ciupgrade" | "nameserver" | "searchdomain" | "sshkeys" | "name"
+        "cicustom"
+            | "cipassword"
+            | "citype"
+            | "ciuser"
+            | "ciupgrade"
+            | "nameserver"
+            | "searchdomain"
+            | "sshkeys"
+            | "name"
     ) || numbered(option, "net").is_some()
         || numbered(option, "ipconfig").is_some()
 }
@@ -74,10 +98,7 @@ pub(super) fn apply_pending(call: &Call, worker: &Worker, vmid: u32) -> ApiResul
             && let Some(value) = vm.config.get(option)
             && let Err(error) = remove_disk(call, vmid, &Drive::stored(value), *force)
         {
-            errors.insert(
-                option.clone(),
-                format!("unable to apply pending change {option} : {}", error.stringify()),
-            );
+            errors.insert(option.clone(), format!("unable to apply pending change {option} : {}", error.stringify()));
             continue;
         }
         let mut state = call.sim.write();

@@ -13,9 +13,7 @@ use crate::call::{Call, Reply};
 use crate::cluster::refresh_broadcast;
 use crate::error::{ApiError, ApiResult};
 use crate::state::State;
-use crate::storage::{
-    Copy, Target, Volume, allocate, copy_volume, parse_volume_id, parse_volume_name, volume_key,
-};
+use crate::storage::{Copy, Target, Volume, allocate, copy_volume, parse_volume_id, parse_volume_name, volume_key};
 use crate::tasks::{self, Worker};
 
 /// What is to be cloned, as found by the checks.
@@ -74,10 +72,9 @@ fn plan(call: &Call, vmid: u32) -> ApiResult<Plan> {
     vm.check_lock()?;
     let snapshot = call.params.text("snapname");
     let source = match &snapshot {
-        Some(name) => vm
-            .snapshots
-            .get(name)
-            .ok_or_else(|| ApiError::die(format!("snapshot '{name}' does not exist")))?,
+        Some(name) => {
+            vm.snapshots.get(name).ok_or_else(|| ApiError::die(format!("snapshot '{name}' does not exist")))?
+        }
         None => &vm.config,
     };
     let full = call.params.flag("full").unwrap_or_else(|| !vm.is_template());
@@ -131,9 +128,7 @@ fn select(call: &Call, state: &State, source: &Config, of_snapshot: bool, full: 
             if !super::snapshot::has_feature(state, &call.node, &single, "clone") {
                 let of = if of_snapshot { " a snapshot of" } else { "" };
                 let file = &drive.file;
-                return Err(ApiError::die(format!(
-                    "Linked clone feature is not supported for{of} '{file}' ({key})"
-                )));
+                return Err(ApiError::die(format!("Linked clone feature is not supported for{of} '{file}' ({key})")));
             }
         }
         plan.drives.push((key.clone(), drive));
@@ -163,7 +158,7 @@ async fn build(call: &Call, worker: &Worker, vmid: u32, new: u32, plan: Plan) ->
     }
     {
         let mut state = sim.write();
-        refresh_broadcast(&mut state, sim.clock.now());
+        refresh_broadcast(&mut state, sim);
         if state.vms.contains_key(&new) {
             // Another node has it: the cluster file system refuses a second file of this name.
             return Err(ApiError::die(format!(
@@ -209,11 +204,8 @@ async fn copy_drives(
         let how = if whole { "full" } else { "linked" };
         worker.log(format!("create {how} clone of drive {option} ({})", drive.file));
         let mut copy = drive.clone();
-        copy.file = if whole {
-            copy_one(call, worker, new, drive, made).await?
-        } else {
-            link_one(worker, new, drive, made)?
-        };
+        copy.file =
+            if whole { copy_one(call, worker, new, drive, made).await? } else { link_one(worker, new, drive, made)? };
         let size = worker.sim.read().volume(worker.node(), &copy.file).map(|volume| volume.size);
         if let Some(size) = size {
             copy.set_size(size);
@@ -228,26 +220,17 @@ fn source_of(state: &State, node: &str, drive: &Drive) -> ApiResult<(Volume, Str
     let storage = state.need_storage(storage)?;
     let shown = storage.shown_path(&parse_volume_name(storage, name)?);
     let volume = state.volume(node, &drive.file).cloned();
-    volume
-        .map(|volume| (volume, shown))
-        .ok_or_else(|| ApiError::die(format!("volume '{}' does not exist", drive.file)))
+    volume.map(|volume| (volume, shown)).ok_or_else(|| ApiError::die(format!("volume '{}' does not exist", drive.file)))
 }
 
-async fn copy_one(
-    call: &Call,
-    worker: &Worker,
-    new: u32,
-    drive: &Drive,
-    made: &mut Vec<String>,
-) -> ApiResult<String> {
+async fn copy_one(call: &Call, worker: &Worker, new: u32, drive: &Drive, made: &mut Vec<String>) -> ApiResult<String> {
     let node = worker.node();
     let (volume, shown) = source_of(&worker.sim.read(), node, drive)?;
     let storage = call.params.text("storage").unwrap_or_else(|| volume.storage.clone());
     let on_files = worker.sim.read().need_storage(&storage)?.path.is_some();
     let kept = on_files.then(|| volume.format.clone());
     let format = call.params.text("format").or(kept);
-    let mut target =
-        Target { node: node.to_owned(), storage, vmid: new, format, name: None, size: volume.size };
+    let mut target = Target { node: node.to_owned(), storage, vmid: new, format, name: None, size: volume.size };
     if drive.is_cloudinit() {
         let suffix = match &target.format {
             Some(format) if on_files => format!(".{format}"),

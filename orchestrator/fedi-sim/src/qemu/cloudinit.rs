@@ -28,9 +28,10 @@ pub(super) fn check_ssh_keys(encoded: &str) -> ApiResult<()> {
 fn is_public_key(line: &str) -> bool {
     let words: Vec<&str> = line.split_whitespace().collect();
     // Options may come before the type.
-    let Some(at) = words.iter().position(|word| {
-        ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"].iter().any(|prefix| word.starts_with(prefix))
-    }) else {
+    let Some(at) = words
+        .iter()
+        .position(|word| ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"].iter().any(|prefix| word.starts_with(prefix)))
+    else {
         return false;
     };
     let (kind, Some(blob)) = (words[at], words.get(at + 1)) else { return false };
@@ -89,28 +90,21 @@ fn user_data(vm: &Vm, vmid: u32, mask: bool) -> String {
 
 fn network_data(sim: &Sim, vm: &Vm) -> String {
     let mut text = "version: 1\nconfig:\n".to_owned();
-    let mut nets: Vec<&String> =
-        vm.config.keys().filter(|option| numbered(option, "net").is_some()).collect();
+    let mut nets: Vec<&String> = vm.config.keys().filter(|option| numbered(option, "net").is_some()).collect();
     nets.sort();
     for option in nets {
         let index = option.trim_start_matches("net");
         let Some(ipconfig) = vm.get(&format!("ipconfig{index}")) else { continue };
         let parsed = net::parse(sim, option, vm.get(option).unwrap_or_default());
         let mac = parsed.get("macaddr").map(|mac| mac.to_lowercase()).unwrap_or_default();
-        text += &format!(
-            "    - type: physical\n      name: eth{index}\n      mac_address: '{mac}'\n      subnets:\n"
-        );
-        let value = |key: &str| {
-            ipconfig.split(',').find_map(|part| part.strip_prefix(key)?.strip_prefix('='))
-        };
+        text += &format!("    - type: physical\n      name: eth{index}\n      mac_address: '{mac}'\n      subnets:\n");
+        let value = |key: &str| ipconfig.split(',').find_map(|part| part.strip_prefix(key)?.strip_prefix('='));
         match value("ip") {
             Some("dhcp") => text += "      - type: dhcp4\n",
             Some(cidr) => {
                 let (address, _) = cidr.split_once('/').unwrap_or((cidr, ""));
                 let mask = cidr.parse::<Ipv4Net>().map(|net| net.netmask().to_string()).unwrap_or_default();
-                text += &format!(
-                    "      - type: static\n        address: '{address}'\n        netmask: '{mask}'\n"
-                );
+                text += &format!("      - type: static\n        address: '{address}'\n        netmask: '{mask}'\n");
                 if let Some(gateway) = value("gw") {
                     text += &format!("        gateway: '{gateway}'\n");
                 }
@@ -162,9 +156,8 @@ pub(crate) fn cloudinit_dump(call: &Call) -> ApiResult<Reply> {
 
 /// `GET /nodes/{node}/qemu/{vmid}/cloudinit`
 pub(crate) fn cloudinit_pending(call: &Call) -> ApiResult<Reply> {
-    const OPTIONS: [&str; 8] = [
-        "cicustom", "cipassword", "citype", "ciuser", "ciupgrade", "nameserver", "searchdomain", "sshkeys",
-    ];
+    const OPTIONS: [&str; 8] =
+        ["cicustom", "cipassword", "citype", "ciuser", "ciupgrade", "nameserver", "searchdomain", "sshkeys"];
     let state = call.sim.read();
     let vm = state.vm(&call.node, call.vmid())?;
     let hidden = |key: &str, value: &str| -> Value {
@@ -172,10 +165,8 @@ pub(crate) fn cloudinit_pending(call: &Call) -> ApiResult<Reply> {
         super::json_value(key, shown)
     };
     let added = vm.cloudinit.get("added").map(|text| split_list(text)).unwrap_or_default();
-    let mut rows: Vec<Value> = added
-        .iter()
-        .map(|key| json!({"key": key, "pending": vm.get(key).map(|value| hidden(key, value))}))
-        .collect();
+    let mut rows: Vec<Value> =
+        added.iter().map(|key| json!({"key": key, "pending": vm.get(key).map(|value| hidden(key, value))})).collect();
     for key in OPTIONS {
         let Some(value) = vm.get(key).filter(|value| !value.is_empty() && *value != "0") else { continue };
         if added.iter().any(|name| name == key) {

@@ -13,9 +13,33 @@ pub(crate) type Config = BTreeMap<String, String>;
 
 /// Options that are integers or booleans in PVE's schema and so come out as JSON numbers.
 const NUMBERS: [&str; 27] = [
-    "acpi", "allow-ksm", "autostart", "balloon", "ciupgrade", "cores", "cpuunits", "force-rtc", "freeze", "kvm",
-    "localtime", "migrate_speed", "numa", "onboot", "protection", "reboot", "shares", "skiplock", "smp", "snaptime",
-    "sockets", "tablet", "tdf", "template", "vcpus", "runningmachine-version", "autostart-delay",
+    "acpi",
+    "allow-ksm",
+    "autostart",
+    "balloon",
+    "ciupgrade",
+    "cores",
+    "cpuunits",
+    "force-rtc",
+    "freeze",
+    "kvm",
+    "localtime",
+    "migrate_speed",
+    "numa",
+    "onboot",
+    "protection",
+    "reboot",
+    "shares",
+    "skiplock",
+    "smp",
+    "snaptime",
+    "sockets",
+    "tablet",
+    "tdf",
+    "template",
+    "vcpus",
+    "runningmachine-version",
+    "autostart-delay",
 ];
 
 /// A value in the JSON type PVE gives it.

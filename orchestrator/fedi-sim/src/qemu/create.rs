@@ -121,7 +121,7 @@ async fn claim(call: &Call, vmid: u32) -> ApiResult<()> {
     let limit = Duration::from_secs(5);
     let _lock = sim.locks.take(&sim.clock, &lock_path(vmid), limit, false, || {}).await?;
     let mut state = sim.write();
-    refresh_broadcast(&mut state, sim.clock.now());
+    refresh_broadcast(&mut state, sim);
     if let Some(vm) = state.vms.get(&vmid) {
         return Err(ApiError::die(format!("VM {vmid} already exists on node '{}'", vm.node)));
     }

@@ -42,7 +42,7 @@ pub(crate) async fn destroy_vm(call: &Call) -> ApiResult<Reply> {
             worker.log(format!("purging VM {vmid} from related configurations.."));
         }
         let mut state = sim.write();
-        refresh_broadcast(&mut state, sim.clock.now());
+        refresh_broadcast(&mut state, &sim);
         state.vms.remove(&vmid);
         Ok(())
     });
@@ -93,9 +93,10 @@ async fn destroy(worker: &Worker, vmid: u32, skiplock: bool, unreferenced: bool)
     sim.read().may_write(node, vmid, worker.pid())?;
     if unreferenced {
         let state = sim.read();
-        let mine = state.volumes.values().filter(|volume| {
-            volume.vmid == Some(vmid) && volume.kind == Kind::Images && volume.node == node
-        });
+        let mine = state
+            .volumes
+            .values()
+            .filter(|volume| volume.vmid == Some(vmid) && volume.kind == Kind::Images && volume.node == node);
         volumes.extend(mine.map(|volume| volume.volid.clone()));
     }
     sim.backend.destroy(vm.uuid()).await.map_err(|error| ApiError::die(error.to_string()))?;

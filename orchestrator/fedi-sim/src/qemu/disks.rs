@@ -8,8 +8,8 @@ use super::lock_path;
 use crate::call::Call;
 use crate::error::{ApiError, ApiResult};
 use crate::storage::{
-    Copy, Kind, Origin, Target, allocate, check_volume_access, copy_volume, free, inspect_untrusted,
-    parse_volume_id, parse_volume_name, sha256_of,
+    Copy, Kind, Origin, Target, allocate, check_volume_access, copy_volume, free, inspect_untrusted, parse_volume_id,
+    parse_volume_name, sha256_of,
 };
 use crate::tasks::Worker;
 
@@ -92,20 +92,14 @@ impl DiskMaker<'_> {
             }
         });
         match attached {
-            Some((other, _)) => Err(ApiError::die(format!(
-                "{option} - cloud-init drive is already attached at '{other}'"
-            ))),
+            Some((other, _)) => {
+                Err(ApiError::die(format!("{option} - cloud-init drive is already attached at '{other}'")))
+            }
             None => Ok(()),
         }
     }
 
-    async fn cloudinit(
-        &self,
-        option: &str,
-        mut drive: Drive,
-        settings: &Config,
-        made: &mut Made,
-    ) -> ApiResult<String> {
+    async fn cloudinit(&self, option: &str, mut drive: Drive, settings: &Config, made: &mut Made) -> ApiResult<String> {
         let storage = parse_volume_id(&drive.file).map(|(storage, _)| storage.to_owned());
         let storage = storage
             .or_else(|| self.default_storage.map(str::to_owned))
@@ -135,8 +129,7 @@ impl DiskMaker<'_> {
     async fn new_disk(&self, option: &str, mut drive: Drive, made: &mut Made) -> ApiResult<String> {
         let new = drive.new_disk().unwrap_or(super::drive::NewDisk { storage: None, gib: 0.0 });
         let storage = new.storage.or_else(|| self.default_storage.map(str::to_owned));
-        let storage =
-            storage.ok_or_else(|| ApiError::die("no storage ID specified (and no default storage)"))?;
+        let storage = storage.ok_or_else(|| ApiError::die("no storage ID specified (and no default storage)"))?;
         let mut target = Target {
             node: self.worker.node().to_owned(),
             storage,

@@ -81,9 +81,10 @@ impl Drive {
         };
         self.file.contains([':', '/'])
             && (stem == "cloudinit"
-                || stem.strip_prefix("vm-").and_then(|rest| rest.split_once('-')).is_some_and(|(vmid, rest)| {
-                    rest == "cloudinit" && vmid.bytes().all(|byte| byte.is_ascii_digit())
-                }))
+                || stem
+                    .strip_prefix("vm-")
+                    .and_then(|rest| rest.split_once('-'))
+                    .is_some_and(|(vmid, rest)| rest == "cloudinit" && vmid.bytes().all(|byte| byte.is_ascii_digit())))
     }
 }
 
@@ -110,9 +111,7 @@ pub(crate) fn numbered(option: &str, prefix: &str) -> Option<u8> {
 
 /// The disks of a configuration.
 pub(crate) fn drives(config: &Config) -> Vec<(String, Drive)> {
-    names()
-        .filter_map(|name| config.get(&name).map(|value| (name, Drive::stored(value))))
-        .collect()
+    names().filter_map(|name| config.get(&name).map(|value| (name, Drive::stored(value)))).collect()
 }
 
 /// `order=` of the boot option.

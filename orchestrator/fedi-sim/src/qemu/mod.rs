@@ -14,8 +14,8 @@ mod drive;
 mod lifecycle;
 mod net;
 mod power;
-mod rights;
 mod resize;
+mod rights;
 mod snapshot;
 mod spec;
 mod start;
@@ -108,9 +108,7 @@ impl Vm {
         if known {
             return;
         }
-        if let Some(key) =
-            (0..256).map(|n| format!("unused{n}")).find(|key| !self.config.contains_key(key))
-        {
+        if let Some(key) = (0..256).map(|n| format!("unused{n}")).find(|key| !self.config.contains_key(key)) {
             self.config.insert(key, volid.to_owned());
         }
     }

@@ -157,9 +157,7 @@ pub(crate) fn shutdown(call: &Call) -> ApiResult<Reply> {
     }
     let how = Stop { skiplock, gently: !paused, force, timeout: timeout(call) };
     let id = vmid.to_string();
-    let upid = tasks::fork(&call.sim, &call.node, "qmshutdown", &id, &call.user, |worker| {
-        stop_task(worker, vmid, how)
-    });
+    let upid = tasks::fork(&call.sim, &call.node, "qmshutdown", &id, &call.user, |worker| stop_task(worker, vmid, how));
     Ok(upid.into())
 }
 

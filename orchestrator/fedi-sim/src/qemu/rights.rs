@@ -27,8 +27,9 @@ fn privileges(option: &str) -> Option<(&'static [&'static str], bool)> {
         | "tdf" | "template" => &["VM.Config.Options"],
         "freeze" => &["VM.PowerMgmt"],
         "boot" | "bootdisk" | "vmstatestorage" => &["VM.Config.Disk"],
-        "cicustom" | "cipassword" | "citype" | "ciuser" | "ciupgrade" | "nameserver" | "searchdomain"
-        | "sshkeys" => return Some((&["VM.Config.Cloudinit", "VM.Config.Network"], true)),
+        "cicustom" | "cipassword" | "citype" | "ciuser" | "ciupgrade" | "nameserver" | "searchdomain" | "sshkeys" => {
+            return Some((&["VM.Config.Cloudinit", "VM.Config.Network"], true));
+        }
         "vmstate" => &["VM.Config.Disk", "VM.PowerMgmt"],
         _ if numbered(option, "numa").is_some() => &["VM.Config.CPU"],
         _ if numbered(option, "net").is_some() => &["VM.Config.Network"],
@@ -81,9 +82,7 @@ pub(crate) fn check_devices(
     if call.is_root() {
         return Ok(());
     }
-    let hardware = || {
-        state.access.require_vm(call.sim.version, &call.user, vmid, pool, &["VM.Config.HWType"], false)
-    };
+    let hardware = || state.access.require_vm(call.sim.version, &call.user, vmid, pool, &["VM.Config.HWType"], false);
     for (option, value) in config {
         if numbered(option, "serial").is_some() {
             if value != "socket" {
@@ -104,9 +103,7 @@ pub(crate) fn check_devices(
                     hardware()?;
                 }
                 None => {
-                    return Err(ApiError::die(format!(
-                        "only root can set '{option}' config for non-mapped devices"
-                    )));
+                    return Err(ApiError::die(format!("only root can set '{option}' config for non-mapped devices")));
                 }
             }
         }
@@ -119,11 +116,7 @@ fn property<'a>(value: &'a str, key: &str) -> Option<&'a str> {
 }
 
 /// The right to change tags, which is asked for on the VM itself.
-pub(crate) fn check_tags(
-    call: &Call,
-    state: &State,
-    vmid: u32,
-) -> ApiResult<()> {
+pub(crate) fn check_tags(call: &Call, state: &State, vmid: u32) -> ApiResult<()> {
     call.require(state, &Path::vm(vmid), &["VM.Config.Options"])
 }
 
@@ -157,8 +150,7 @@ pub(crate) fn check_drives(call: &Call, state: &State, config: &mut Config) -> A
         let new = drive.new_disk();
         if drive.options.contains_key("import-from") {
             if new.as_ref().is_none_or(|disk| disk.gib != 0.0) {
-                let text =
-                    "'import-from' requires special syntax - use <storage ID>:0,import-from=<source>";
+                let text = "'import-from' requires special syntax - use <storage ID>:0,import-from=<source>";
                 return Err(ApiError::param(&option, text));
             }
             for required in ["efitype", "pre-enrolled-keys"] {
@@ -205,8 +197,7 @@ pub(crate) fn check_storages(
             call.require(state, &Path::root(), &["Sys.Console"])?;
         } else if let Some(new) = drive.new_disk().filter(|_| !drive.is_cdrom()) {
             let storage = new.storage.as_deref().or(default_storage);
-            let storage = storage
-                .ok_or_else(|| ApiError::die("no storage ID specified (and no default storage)"))?;
+            let storage = storage.ok_or_else(|| ApiError::die("no storage ID specified (and no default storage)"))?;
             call.require(state, &Path::storage(storage), &["Datastore.AllocateSpace"])?;
             if !state.need_storage(storage)?.holds("images") {
                 let text = format!("storage '{storage}' does not support vm images");

@@ -257,9 +257,7 @@ async fn roll_back(worker: &Worker, vmid: u32, name: &str) -> ApiResult<()> {
         }
         let snapshot = vm.snapshots.get(name).ok_or_else(|| missing(name))?;
         if let Some(state) = snapshot.get("snapstate") {
-            return Err(ApiError::die(format!(
-                "unable to rollback to incomplete snapshot (snapstate = {state})"
-            )));
+            return Err(ApiError::die(format!("unable to rollback to incomplete snapshot (snapstate = {state})")));
         }
         vm.check_lock()?;
         state.may_write(node, vmid, worker.pid())?;
@@ -278,11 +276,8 @@ async fn roll_back(worker: &Worker, vmid: u32, name: &str) -> ApiResult<()> {
         .filter(|(key, _)| *key == "description" || numbered(key, "unused").is_some())
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
-    let old: Vec<String> = drives(&vm.config)
-        .into_iter()
-        .filter(|(_, drive)| !drive.is_cdrom())
-        .map(|(_, drive)| drive.file)
-        .collect();
+    let old: Vec<String> =
+        drives(&vm.config).into_iter().filter(|(_, drive)| !drive.is_cdrom()).map(|(_, drive)| drive.file).collect();
     vm.config = kept;
     vm.config.extend(copied(&snapshot));
     vm.config.insert("parent".to_owned(), name.to_owned());

@@ -14,8 +14,7 @@ use crate::state::State;
 
 fn boot_disk(vm: &Vm) -> Option<(String, Drive)> {
     let order = boot_order(&vm.config);
-    let disks: Vec<(String, Drive)> =
-        drives(&vm.config).into_iter().filter(|(_, drive)| !drive.is_cdrom()).collect();
+    let disks: Vec<(String, Drive)> = drives(&vm.config).into_iter().filter(|(_, drive)| !drive.is_cdrom()).collect();
     order
         .iter()
         .filter(|name| is_drive(name))
@@ -56,13 +55,10 @@ fn nic(sim: &Sim, vm: &Vm, index: u8) -> Option<NicSpec> {
     let option = format!("net{index}");
     let mut parsed = net::parse(sim, &option, vm.get(&option)?);
     let ipconfig = vm.get(&format!("ipconfig{index}")).unwrap_or_default();
-    let value = |key: &str| {
-        ipconfig.split(',').find_map(|part| part.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned)
-    };
-    let addresses: Vec<IpNet> =
-        ["ip", "ip6"].iter().filter_map(|key| value(key)?.parse().ok()).collect();
-    let gateways: Vec<IpAddr> =
-        ["gw", "gw6"].iter().filter_map(|key| value(key)?.parse().ok()).collect();
+    let value =
+        |key: &str| ipconfig.split(',').find_map(|part| part.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned);
+    let addresses: Vec<IpNet> = ["ip", "ip6"].iter().filter_map(|key| value(key)?.parse().ok()).collect();
+    let gateways: Vec<IpAddr> = ["gw", "gw6"].iter().filter_map(|key| value(key)?.parse().ok()).collect();
     Some(NicSpec {
         index,
         mac: parsed.remove("macaddr").unwrap_or_default(),

@@ -85,17 +85,14 @@ fn prepare(worker: &Worker, vmid: u32) -> ApiResult<()> {
         for (name, drive) in &disks {
             let scsi = numbered(name, "scsi").is_some();
             if scsi && !single && drive.options.get("iothread").is_some_and(|value| value == "1") {
-                warnings
-                    .push("iothread is only valid with virtio disk or virtio-scsi-single controller, ignoring");
+                warnings.push("iothread is only valid with virtio disk or virtio-scsi-single controller, ignoring");
             }
         }
         let kvm = vm.get("kvm") != Some("0");
         let gone = disks
             .iter()
             .filter(|(_, drive)| drive.file.contains(':') && !drive.is_cloudinit())
-            .find(|(_, drive)| {
-                state.volume(node, &drive.file).is_none()
-            })
+            .find(|(_, drive)| state.volume(node, &drive.file).is_none())
             .map(|(_, drive)| drive.file.clone());
         if let Some(volid) = gone {
             Some(format!("volume '{volid}' does not exist"))

@@ -131,9 +131,7 @@ pub(crate) fn read_config(call: &Call) -> ApiResult<Reply> {
     let current = call.params.is_set("current");
     if snapshot.is_some() && current {
         let text = "cannot use 'snapshot' parameter with 'current'";
-        return Err(ApiError::params(
-            ["snapshot", "current"].map(|name| (name.to_owned(), text.to_owned())).into(),
-        ));
+        return Err(ApiError::params(["snapshot", "current"].map(|name| (name.to_owned(), text.to_owned())).into()));
     }
     let state = call.sim.read();
     let vm = state.vm(&call.node, call.vmid())?;

@@ -53,12 +53,8 @@ impl Change {
         let delete_text = call.params.take("delete").filter(|text| !text.is_empty());
         let revert_text = call.params.take("revert").filter(|text| !text.is_empty());
         let force = call.params.take_flag("force");
-        let mut set: Config = call
-            .params
-            .0
-            .iter()
-            .map(|(key, value)| (key.clone(), crate::call::perl_string(value)))
-            .collect();
+        let mut set: Config =
+            call.params.0.iter().map(|(key, value)| (key.clone(), crate::call::perl_string(value))).collect();
         if let Some(keys) = set.get("sshkeys") {
             cloudinit::check_ssh_keys(keys)?;
         }
@@ -132,9 +128,8 @@ impl Change {
             vm.check_lock()?;
         }
         if self.set.contains_key("memory") || self.set.contains_key("balloon") {
-            let value = |key: &str| {
-                self.set.get(key).or_else(|| vm.pending.get(key)).or_else(|| vm.config.get(key)).cloned()
-            };
+            let value =
+                |key: &str| self.set.get(key).or_else(|| vm.pending.get(key)).or_else(|| vm.config.get(key)).cloned();
             let mut assumed = Vm::default();
             assumed.config.extend(value("memory").map(|memory| ("memory".to_owned(), memory)));
             let balloon = value("balloon").and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
@@ -323,13 +318,12 @@ pub(super) fn release(call: &Call, vmid: u32, volid: &str) -> ApiResult<()> {
         if owner == Some(vmid) {
             call.require(&state, &Path::storage(storage), &["Datastore.AllocateSpace"])?;
             let vm = state.vm(&call.node, vmid)?;
-            let used = vm.snapshots.values().any(|snapshot| {
-                snapshot.values().any(|value| value.split(',').next() == Some(volid))
-            });
+            let used = vm
+                .snapshots
+                .values()
+                .any(|snapshot| snapshot.values().any(|value| value.split(',').next() == Some(volid)));
             if used {
-                return Err(ApiError::die(format!(
-                    "unable to delete '{volid}' - volume is still in use (snapshot?)"
-                )));
+                return Err(ApiError::die(format!("unable to delete '{volid}' - volume is still in use (snapshot?)")));
             }
         }
         owner == Some(vmid)

@@ -58,8 +58,8 @@ fn real_volume_id(call: &Call) -> ApiResult<(String, String)> {
     let volume = call.params.need("volume");
     let storage = call.params.text("storage");
     if !volume.contains(':') {
-        let storage = storage
-            .ok_or_else(|| ApiError::param("volume", "no storage specified - incomplete volume ID"))?;
+        let storage =
+            storage.ok_or_else(|| ApiError::param("volume", "no storage specified - incomplete volume ID"))?;
         return Ok((format!("{storage}:{volume}"), storage));
     }
     let (id, _) = parse_volume_id(&volume)
@@ -133,10 +133,8 @@ pub(crate) fn content_alloc(call: &Call) -> ApiResult<Reply> {
             None => (size.as_str(), 1),
         },
     };
-    let kibibytes = digits
-        .parse::<u64>()
-        .map_err(|_| ApiError::param("size", format!("unable to parse size '{size}'")))?
-        * factor;
+    let kibibytes =
+        digits.parse::<u64>().map_err(|_| ApiError::param("size", format!("unable to parse size '{size}'")))? * factor;
     let mut format = params.text("format");
     if let Some((_, extension)) = name.rsplit_once('.')
         && matches!(extension, "raw" | "qcow2" | "vmdk")

@@ -81,8 +81,7 @@ pub(crate) fn make(sim: &Sim, target: &Target, log: impl FnOnce(String)) -> ApiR
     let storage = state.enabled_storage(&target.storage, &target.node)?.clone();
     let format = target.format.clone().unwrap_or_else(|| DEFAULT_FORMAT.to_owned());
     let on_files = storage.path.is_some();
-    let name =
-        target.name.clone().unwrap_or_else(|| free_name(&state, target, &format, on_files));
+    let name = target.name.clone().unwrap_or_else(|| free_name(&state, target, &format, on_files));
     let named = if on_files { format!("{}/{name}", target.vmid) } else { name.clone() };
     let volume_name = parse_volume_name(&storage, &named)?;
     let volid = format!("{}:{named}", storage.id);
@@ -113,7 +112,10 @@ pub(crate) fn make(sim: &Sim, target: &Target, log: impl FnOnce(String)) -> ApiR
         let text = if on_files {
             format!("unable to create image: qemu-img: {path}: Could not write to file: No space left on device")
         } else {
-            format!("lvcreate '{}/{name}' error:   Volume group \"{}\" has insufficient free space.", storage.id, storage.id)
+            format!(
+                "lvcreate '{}/{name}' error:   Volume group \"{}\" has insufficient free space.",
+                storage.id, storage.id
+            )
         };
         return Err(ApiError::die(text));
     }
@@ -250,10 +252,8 @@ pub(crate) async fn copy_volume(
         let parsed: VolumeName = parse_volume_name(&storage, name)?;
         (storage.shown_path(&parsed), parsed.format, storage)
     };
-    let command = format!(
-        "/usr/bin/qemu-img convert -p -n -f {} -O {format} {} zeroinit:{path}",
-        copy.from_format, copy.from
-    );
+    let command =
+        format!("/usr/bin/qemu-img convert -p -n -f {} -O {format} {} zeroinit:{path}", copy.from_format, copy.from);
     let failed = |reason: &str| ApiError::die(format!("copy failed: command '{command}' failed: {reason}"));
     let interrupted = |_: ApiError| failed("received interrupt");
     worker.sleep(sim.tuning().import_delay).await.map_err(interrupted)?;

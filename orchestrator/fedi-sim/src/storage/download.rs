@@ -18,16 +18,12 @@ pub(crate) fn download_url(call: &Call) -> ApiResult<Reply> {
     let storage = call.sim.read().enabled_storage(&params.need("storage"), &call.node)?.clone();
     if storage.path.is_none() {
         let kind = &storage.kind;
-        return Err(ApiError::die(format!(
-            "can't upload to storage type '{kind}', not a file based storage!"
-        )));
+        return Err(ApiError::die(format!("can't upload to storage type '{kind}', not a file based storage!")));
     }
     let content = params.need("content");
     if !storage.holds(&content) {
         let id = &storage.id;
-        return Err(ApiError::die(format!(
-            "storage '{id}' is not configured for content-type '{content}'"
-        )));
+        return Err(ApiError::die(format!("storage '{id}' is not configured for content-type '{content}'")));
     }
     let destination = Destination::of(&params)?;
     let id = destination.file.clone();
@@ -69,8 +65,7 @@ async fn download(
     let algorithm = params.need("checksum-algorithm");
     worker.log(format!("downloading {url} to {shown}"));
     let volid = format!("{}:{}", storage.id, destination.volume_name());
-    let existing =
-        worker.sim.read().volume(worker.node(), &volid).and_then(|volume| volume.file.clone());
+    let existing = worker.sim.read().volume(worker.node(), &volid).and_then(|volume| volume.file.clone());
     if let Some(file) = existing {
         let Some(expected) = &checksum else {
             return Err(ApiError::die(format!("refusing to override existing file '{shown}'")));
@@ -101,9 +96,7 @@ async fn download(
 
 fn stamp(worker: &Worker) -> String {
     let seconds = i64::try_from(worker.sim.clock.seconds()).unwrap_or(0);
-    jiff::Timestamp::from_second(seconds)
-        .map(|time| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
-        .unwrap_or_default()
+    jiff::Timestamp::from_second(seconds).map(|time| time.strftime("%Y-%m-%d %H:%M:%S").to_string()).unwrap_or_default()
 }
 
 fn human(bytes: u64) -> String {
@@ -115,13 +108,7 @@ fn human(bytes: u64) -> String {
 }
 
 /// Fetches over plain HTTP, printing what wget prints. A wait for data can be interrupted.
-async fn fetch(
-    worker: &Worker,
-    url: &str,
-    storage: &StorageConfig,
-    shown: &str,
-    part: &FilePath,
-) -> ApiResult<()> {
+async fn fetch(worker: &Worker, url: &str, storage: &StorageConfig, shown: &str, part: &FilePath) -> ApiResult<()> {
     let io = |error: std::io::Error| ApiError::die(error.to_string());
     worker.log(format!("--{}--  {url}", stamp(worker)));
     let Some(rest) = url.strip_prefix("http://") else {
@@ -206,7 +193,9 @@ async fn read_some(worker: &Worker, stream: &mut TcpStream, buffer: &mut Vec<u8>
     let mut away = None;
     loop {
         // Looks up from the socket now and then to hear an interrupt.
-        if let Ok(read) = tokio::time::timeout(Duration::from_millis(50), stream.read_buf(buffer)).await { return read.map_err(|error| ApiError::die(error.to_string())) }
+        if let Ok(read) = tokio::time::timeout(Duration::from_millis(50), stream.read_buf(buffer)).await {
+            return read.map_err(|error| ApiError::die(error.to_string()));
+        }
         worker.check_interrupt()?;
         // The other end is slow: simulated time need not wait for it.
         away.get_or_insert_with(|| worker.sim.clock.away());

@@ -47,17 +47,11 @@ pub(crate) fn inspect(path: &Path, format: &str) -> Result<ImageInfo, ImageError
         "vmdk" => {
             let sectors = head.get(12..20).and_then(|slice| slice.try_into().ok()).map(u64::from_le_bytes);
             match sectors.filter(|_| head.starts_with(b"KDMV")) {
-                Some(sectors) => {
-                    Ok(ImageInfo { virtual_size: sectors * 512, data: length, has_backing_file: false })
-                }
+                Some(sectors) => Ok(ImageInfo { virtual_size: sectors * 512, data: length, has_backing_file: false }),
                 None => Err(ImageError::WrongFormat),
             }
         }
-        _ => Ok(ImageInfo {
-            virtual_size: length.next_multiple_of(512),
-            data: length,
-            has_backing_file: false,
-        }),
+        _ => Ok(ImageInfo { virtual_size: length.next_multiple_of(512), data: length, has_backing_file: false }),
     }
 }
 

@@ -128,8 +128,15 @@ pub(crate) fn storage_status(call: &Call) -> ApiResult<Reply> {
 /// `GET /nodes/{node}/storage/{storage}`
 pub(crate) fn storage_index(call: &Call) -> Reply {
     let mut names = vec![
-        "content", "download-url", "file-restore", "import-metadata", "prunebackups", "rrd", "rrddata",
-        "status", "upload",
+        "content",
+        "download-url",
+        "file-restore",
+        "import-metadata",
+        "prunebackups",
+        "rrd",
+        "rrddata",
+        "status",
+        "upload",
     ];
     if call.sim.version.at_least(9, 1) {
         names.push("oci-registry-pull");

@@ -155,9 +155,7 @@ pub(crate) fn check_volume_access(
     let volume = parse_volume_name(state.need_storage(storage)?, name)?;
     if let Some(wanted) = wanted.filter(|wanted| *wanted != volume.kind) {
         let wanted = wanted.as_str();
-        return Err(ApiError::die(format!(
-            "unable to use volume {volid} - content type needs to be '{wanted}'"
-        )));
+        return Err(ApiError::die(format!("unable to use volume {volid} - content type needs to be '{wanted}'")));
     }
     let path = Path::storage(storage);
     if call.allows(state, &path, &["Datastore.Allocate"]) {

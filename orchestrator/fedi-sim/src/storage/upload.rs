@@ -52,10 +52,8 @@ impl Destination {
     pub(super) fn of(params: &Params) -> ApiResult<Self> {
         let given = params.need("filename");
         let last = given.trim_end_matches('\n').rsplit(['/', '\\']).next().unwrap_or_default();
-        let file: String = last
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '_' })
-            .collect();
+        let file: String =
+            last.chars().map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '_' }).collect();
         let (stem, extension) = file.rsplit_once('.').unwrap_or(("", ""));
         let lower = extension.to_lowercase();
         let wrong = |text: &str| Err(ApiError::param("filename", text));
@@ -194,9 +192,7 @@ async fn import(
         state.available_bytes(storage, node) + old
     };
     if upload.size > available {
-        return Err(ApiError::die(format!(
-            "import failed: cp: error writing '{path}': No space left on device"
-        )));
+        return Err(ApiError::die(format!("import failed: cp: error writing '{path}': No space left on device")));
     }
     worker.point("disk-copied").await;
     place(&worker.sim, storage, node, destination, &upload.path).await?;

@@ -82,9 +82,7 @@ pub(crate) fn task_list(call: &Call) -> Reply {
         let started = i64::from(parsed.start);
         parsed.node == call.node
             && (auditor || owns(&call.user, parsed))
-            && params.text("userfilter").is_none_or(|user| {
-                parsed.user.to_lowercase().contains(&user.to_lowercase())
-            })
+            && params.text("userfilter").is_none_or(|user| parsed.user.to_lowercase().contains(&user.to_lowercase()))
             && params.text("typefilter").is_none_or(|kind| kind == parsed.kind)
             && params.text("vmid").is_none_or(|vmid| vmid == parsed.id)
             && params.integer("since").is_none_or(|since| started >= since)
@@ -100,8 +98,7 @@ pub(crate) fn task_list(call: &Call) -> Reply {
             rows.push(row);
         }
     };
-    let parsed: Vec<(&TaskRecord, Upid)> =
-        state.tasks.iter().filter_map(|task| Some((task, task.parsed()?))).collect();
+    let parsed: Vec<(&TaskRecord, Upid)> = state.tasks.iter().filter_map(|task| Some((task, task.parsed()?))).collect();
     if source != "archive" {
         for (task, parsed) in parsed.iter().filter(|(task, _)| task.status.is_none()) {
             if wanted(task, parsed) {
@@ -110,8 +107,7 @@ pub(crate) fn task_list(call: &Call) -> Reply {
         }
     }
     if source != "active" {
-        let mut done: Vec<&(&TaskRecord, Upid)> =
-            parsed.iter().filter(|(task, _)| task.status.is_some()).collect();
+        let mut done: Vec<&(&TaskRecord, Upid)> = parsed.iter().filter(|(task, _)| task.status.is_some()).collect();
         done.sort_by_key(|(task, _)| task.ended);
         for (task, parsed) in done.into_iter().rev() {
             if wanted(task, parsed) {
@@ -159,10 +155,7 @@ pub(crate) fn task_index() -> Reply {
 }
 
 fn parse(call: &Call) -> ApiResult<Upid> {
-    call.params
-        .need("upid")
-        .parse()
-        .map_err(|_| ApiError::param("upid", "unable to parse worker upid"))
+    call.params.need("upid").parse().map_err(|_| ApiError::param("upid", "unable to parse worker upid"))
 }
 
 fn may_see(call: &Call, task: &Upid, privilege: &str) -> ApiResult<()> {

@@ -63,13 +63,7 @@ impl Worker {
             id: String::new(),
             user: user.to_owned(),
         };
-        Self {
-            sim: sim.clone(),
-            upid,
-            user: user.to_owned(),
-            control: Arc::default(),
-            warnings: Arc::default(),
-        }
+        Self { sim: sim.clone(), upid, user: user.to_owned(), control: Arc::default(), warnings: Arc::default() }
     }
 
     pub(crate) fn node(&self) -> &str {
@@ -225,16 +219,10 @@ where
 
     let control = Arc::new(Control::default());
     sim.workers.lock().insert(text.clone(), control.clone());
-    let worker = Worker {
-        sim: sim.clone(),
-        upid,
-        user: user.to_owned(),
-        control: control.clone(),
-        warnings: Arc::default(),
-    };
+    let worker =
+        Worker { sim: sim.clone(), upid, user: user.to_owned(), control: control.clone(), warnings: Arc::default() };
     let warnings = worker.warnings.clone();
-    let mut vigil =
-        Vigil { sim: sim.clone(), upid: text.clone(), done: false, _busy: sim.clock.busy() };
+    let mut vigil = Vigil { sim: sim.clone(), upid: text.clone(), done: false, _busy: sim.clock.busy() };
     let beginning = worker.clone();
     let work = work(worker);
     let handle = tokio::spawn(async move {

@@ -143,7 +143,13 @@ impl Connection {
         let _ = self.stream.flush().await;
     }
 
-    pub(crate) async fn request(&mut self, method: &str, path: &str, headers: &[(String, String)], body: &[u8]) -> Answer {
+    pub(crate) async fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(String, String)],
+        body: &[u8],
+    ) -> Answer {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: 10.99.0.1:8006\r\n");
         for (name, value) in headers.iter().filter(|(name, _)| name != "Content-Length") {
             head += &format!("{name}: {value}\r\n");

@@ -18,11 +18,7 @@ pub(crate) async fn raw(client: &Client, record: &Record, token: &str, normalise
         .raw
         .iter()
         .flatten()
-        .map(|piece| {
-            piece
-                .replace("<token>\n", &format!("{token}\r\n"))
-                .replace("root@pam!full=<secret>", token)
-        })
+        .map(|piece| piece.replace("<token>\n", &format!("{token}\r\n")).replace("root@pam!full=<secret>", token))
         .collect();
     let (bytes, took) = if record.request.tls.is_some() {
         let mut connection = client.connect().await;

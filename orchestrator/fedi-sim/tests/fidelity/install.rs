@@ -20,9 +20,23 @@ pub(crate) fn password(user: &str) -> &'static str {
 }
 
 const POOL_PRIVILEGES: [&str; 17] = [
-    "VM.Allocate", "VM.Audit", "VM.PowerMgmt", "VM.Config.Disk", "VM.Config.CPU", "VM.Config.Memory",
-    "VM.Config.Network", "VM.Config.HWType", "VM.Config.Options", "VM.Config.Cloudinit", "VM.Config.CDROM",
-    "VM.GuestAgent.Audit", "VM.Snapshot", "VM.Snapshot.Rollback", "VM.Backup", "Pool.Audit", "VM.Audit",
+    "VM.Allocate",
+    "VM.Audit",
+    "VM.PowerMgmt",
+    "VM.Config.Disk",
+    "VM.Config.CPU",
+    "VM.Config.Memory",
+    "VM.Config.Network",
+    "VM.Config.HWType",
+    "VM.Config.Options",
+    "VM.Config.Cloudinit",
+    "VM.Config.CDROM",
+    "VM.GuestAgent.Audit",
+    "VM.Snapshot",
+    "VM.Snapshot.Rollback",
+    "VM.Backup",
+    "Pool.Audit",
+    "VM.Audit",
 ];
 
 /// Starts it. `epoch` is the simulated time of the start.
@@ -51,10 +65,7 @@ pub(crate) async fn start(version: Version, epoch: Duration) -> (SimHandle, Arc<
         .storage(StorageSetup::directory("local", "/var/lib/vz").sized(258_019))
         .storage(StorageSetup::directory("tiny", "/srv/tiny").holding(&["images", "import"]).sized(40))
         .storage(StorageSetup::directory("isoonly", "/srv/only-iso").holding(&["iso"]).sized(258_019))
-        .storage(StorageSetup {
-            disabled: true,
-            ..StorageSetup::directory("off", "/srv/off").holding(&["images"])
-        })
+        .storage(StorageSetup { disabled: true, ..StorageSetup::directory("off", "/srv/off").holding(&["images"]) })
         .pool("fedi")
         .pool("other")
         .user("root@pam", password("root@pam"))

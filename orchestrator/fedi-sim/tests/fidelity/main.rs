@@ -7,9 +7,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bridges;
 #[path = "../common/mod.rs"]
 mod common;
-mod bridges;
 mod compare;
 mod connections;
 mod install;

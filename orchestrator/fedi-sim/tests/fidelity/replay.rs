@@ -1,7 +1,7 @@
 //! Plays the records of one install in order.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use fedi_sim::backend::ModelBackend;
@@ -21,14 +21,31 @@ use crate::{connections, install, source, uploads};
 
 /// Records whose task is still running when the next request is sent.
 const NOT_WAITED: [&str; 13] = [
-    "task-running-make", "dl-slow", "cr-abort-create", "cr-during-delete", "cr-kill-create", "cr2-create",
-    "cr2-destroy-during-create", "cr2-start-during-create", "im-create", "create-parallel-1", "create-parallel-2",
-    "create-parallel-3", "create-parallel-4",
+    "task-running-make",
+    "dl-slow",
+    "cr-abort-create",
+    "cr-during-delete",
+    "cr-kill-create",
+    "cr2-create",
+    "cr2-destroy-during-create",
+    "cr2-start-during-create",
+    "im-create",
+    "create-parallel-1",
+    "create-parallel-2",
+    "create-parallel-3",
+    "create-parallel-4",
 ];
 /// The recorder's VM for creates that were not meant to last; destroyed after each.
 const SCRATCH: u32 = 900;
 const RECORDED_SOURCE: &str = "10.99.0.1:8099";
 const RECORDED_SHA: &str = "ef9e6e7ed2651bf83c7d81d839bb62ba52fd77c80e6224667e30d3e1747d85e5";
+
+static UPID: LazyLock<Regex> = LazyLock::new(|| Regex::new("UPID%3A[^/?]*").unwrap());
+static PID: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"pid=(\d+)").unwrap());
+static TOKEN: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"([a-z]+@[a-z]+![A-Za-z0-9]+)=<secret>").unwrap());
+static ENCODED_TICKET: LazyLock<Regex> = LazyLock::new(|| Regex::new("PVE%3A[^ ;&\"]*<signature>").unwrap());
+static TICKET: LazyLock<Regex> = LazyLock::new(|| Regex::new("PVE:[^ ;&\"]*<signature>").unwrap());
+static CSRF: LazyLock<Regex> = LazyLock::new(|| Regex::new("[0-9A-F]{8}:<hash>").unwrap());
 
 struct Replay {
     sim: SimHandle,
@@ -219,13 +236,11 @@ impl Replay {
     }
 
     fn path(&self, path: &str) -> String {
-        let upid = Regex::new("UPID%3A[^/?]*").unwrap();
-        let path = upid.replace_all(path, |found: &Captures<'_>| {
+        let path = UPID.replace_all(path, |found: &Captures<'_>| {
             let recorded = percent_decode_str(&found[0]).decode_utf8_lossy().into_owned();
             self.upids.get(&recorded).map_or_else(|| found[0].to_owned(), |ours| encode(ours))
         });
-        let pid = Regex::new(r"pid=(\d+)").unwrap();
-        let path = pid.replace_all(&path, |found: &Captures<'_>| {
+        let path = PID.replace_all(&path, |found: &Captures<'_>| {
             let recorded: i64 = found[1].parse().unwrap();
             format!("pid={}", self.pids.get(&recorded).copied().unwrap_or(recorded))
         });
@@ -234,17 +249,13 @@ impl Replay {
 
     /// Puts in what the recording leaves out or what is another thing here.
     fn secrets(&self, text: &str, user: &str) -> String {
-        let token = Regex::new(r"([a-z]+@[a-z]+![A-Za-z0-9]+)=<secret>").unwrap();
-        let text = token.replace_all(text, |found: &Captures<'_>| {
+        let text = TOKEN.replace_all(text, |found: &Captures<'_>| {
             let id = &found[1];
             format!("{id}={}", self.sim.secret(id).unwrap_or("00000000-0000-0000-0000-000000000000"))
         });
-        let encoded = Regex::new("PVE%3A[^ ;&\"]*<signature>").unwrap();
-        let text = encoded.replace_all(&text, |_: &Captures<'_>| encode(&self.ticket));
-        let plain = Regex::new("PVE:[^ ;&\"]*<signature>").unwrap();
-        let text = plain.replace_all(&text, |_: &Captures<'_>| self.ticket.clone());
-        let csrf = Regex::new("[0-9A-F]{8}:<hash>").unwrap();
-        let text = csrf.replace_all(&text, |_: &Captures<'_>| self.csrf.clone());
+        let text = ENCODED_TICKET.replace_all(&text, |_: &Captures<'_>| encode(&self.ticket));
+        let text = TICKET.replace_all(&text, |_: &Captures<'_>| self.ticket.clone());
+        let text = CSRF.replace_all(&text, |_: &Captures<'_>| self.csrf.clone());
         let mut text = text
             .replace("<password>", install::password(user))
             .replace(RECORDED_SOURCE, &self.source)

@@ -16,9 +16,8 @@ pub(crate) struct Outcome {
 }
 
 /// Groups that must agree, and how far in per cent.
-const REQUIRED: [&str; 12] = [
-    "auth", "perm", "create", "tasks", "config", "status", "destroy", "crash", "storage", "http", "conn", "noquorum",
-];
+const REQUIRED: [&str; 12] =
+    ["auth", "perm", "create", "tasks", "config", "status", "destroy", "crash", "storage", "http", "conn", "noquorum"];
 const LEAST: f64 = 90.0;
 
 #[derive(Debug, Deserialize)]

@@ -47,11 +47,11 @@ async fn a_half_made_vm_is_a_lock_and_nothing_else() {
     let config = world.root.get("/nodes/pve/qemu/110/config").await.data();
     assert_eq!((config["lock"].as_str(), config.as_object().unwrap().len()), (Some("create"), 2));
     assert_eq!(world.api.get("/nodes/pve/qemu/110/config").await.status, 403, "it is in no pool yet");
-    let before = world.sim.clock().now();
+    let before = world.sim.clock().seconds();
     let second = world.root.post("/nodes/pve/qemu", json!({"vmid": 110})).await;
     let text = "unable to create VM 110 - can't lock file '/var/lock/qemu-server/lock-110.conf' - got timeout";
     assert_eq!((second.status, second.reason.as_str()), (500, text));
-    assert_eq!((world.sim.clock().now() - before).as_secs(), 5);
+    assert_eq!(world.sim.clock().seconds() - before, 5);
     let put = world.root.put("/nodes/pve/qemu/110/config", json!({"name": "x"})).await;
     assert_eq!(put.reason, "VM is locked (create)");
     let destroying = world.root.delete("/nodes/pve/qemu/110").await.upid();

@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod access;
 mod cluster;
+#[path = "../common/mod.rs"]
+mod common;
 mod create;
 mod faults;
 mod persistence;

@@ -12,8 +12,18 @@ pub(crate) const NINE: Version = Version::new(9, 2, 11);
 pub(crate) const EIGHT: Version = Version::new(8, 4, 21);
 
 const POOL: [&str; 13] = [
-    "VM.Allocate", "VM.Audit", "VM.PowerMgmt", "VM.Config.Disk", "VM.Config.CPU", "VM.Config.Memory",
-    "VM.Config.Network", "VM.Config.HWType", "VM.Config.Options", "VM.Config.Cloudinit", "VM.Config.CDROM", "Pool.Audit",
+    "VM.Allocate",
+    "VM.Audit",
+    "VM.PowerMgmt",
+    "VM.Config.Disk",
+    "VM.Config.CPU",
+    "VM.Config.Memory",
+    "VM.Config.Network",
+    "VM.Config.HWType",
+    "VM.Config.Options",
+    "VM.Config.Cloudinit",
+    "VM.Config.CDROM",
+    "Pool.Audit",
     "VM.Snapshot",
 ];
 
@@ -28,7 +38,8 @@ pub(crate) struct World {
 
 /// The usual cluster, not started yet.
 pub(crate) fn builder(version: Version) -> SimBuilder {
-    let agent = if version.major() < 9 { &["VM.Monitor"][..] } else { &["VM.GuestAgent.Audit", "VM.GuestAgent.FileRead"] };
+    let agent =
+        if version.major() < 9 { &["VM.Monitor"][..] } else { &["VM.GuestAgent.Audit", "VM.GuestAgent.FileRead"] };
     let pool: Vec<&str> = POOL.iter().chain(agent).copied().collect();
     let files = [("/etc/fedi/release".to_owned(), b"r1\n".to_vec())].into();
     let mut builder = SimBuilder::new(version)
