@@ -60,6 +60,7 @@ in
   pixelfed-mysql-local = deployment "pixelfed";
   pixelfed-mysql-bucket = with' "pixelfed" (bucket "pixelfed" // smtp);
   pixelfed-postgres-local = with' "pixelfed" { database = "pgsql"; };
+  pixelfed-postgres-bucket = with' "pixelfed" (bucket "pixelfed" // { database = "pgsql"; });
   garage-buckets = with' "garage" {
     buckets = {
       mastodon-media = {
