@@ -79,16 +79,18 @@ async fn deleting_an_image_needs_more_than_uploading_it() {
 #[tokio::test]
 async fn an_import_ends_when_the_storage_is_full_and_leaves_nothing() {
     let world = start(NINE).await;
-    let exit = world.create(machine_with(130, &json!({"scsi0": "tiny:0,import-from=local:import/app.qcow2"}))).await;
-    let text = "unable to create VM 130 - cannot import from 'local:import/app.qcow2' - copy failed: command \
-                '/usr/bin/qemu-img convert -p -n -f qcow2 -O qcow2 /var/lib/vz/import/app.qcow2 \
+    world.sim.add_image("local", "big.qcow2", 64 << 20, 60 << 20).unwrap();
+    let exit = world.create(machine_with(130, &json!({"scsi0": "tiny:0,import-from=local:import/big.qcow2"}))).await;
+    let text = "unable to create VM 130 - cannot import from 'local:import/big.qcow2' - copy failed: command \
+                '/usr/bin/qemu-img convert -p -n -f qcow2 -O qcow2 /var/lib/vz/import/big.qcow2 \
                 zeroinit:/srv/tiny/images/130/vm-130-disk-0.qcow2' failed: exit code 1";
     assert_eq!(exit, text);
     assert!(world.sim.volumes("tiny").is_empty());
     let status = world.api.get("/nodes/pve/storage/tiny/status").await.data();
     assert_eq!(status["avail"], 40 << 20);
     assert!(world.sim.control(Command::LeaveSpace { storage: "local".to_owned(), bytes: 1 << 20 }).await.ok);
-    assert!(world.create(machine(131)).await.ends_with("failed: exit code 1"));
+    let large = machine_with(131, &json!({"scsi0": "local:0,import-from=local:import/big.qcow2"}));
+    assert!(world.create(large).await.ends_with("failed: exit code 1"));
 }
 
 #[tokio::test]
@@ -101,7 +103,7 @@ async fn a_blank_disk_takes_no_space_until_it_is_written_to() {
 
 #[tokio::test]
 async fn an_import_of_ten_minutes_takes_no_time_on_a_virtual_clock() {
-    let tuning = Tuning { copy_bytes_per_second: 100 << 10, ..Tuning::default() };
+    let tuning = Tuning { copy_bytes_per_second: 1 << 10, ..Tuning::default() };
     let clock = Clock::virtual_now(Pace::Auto);
     let world = world(builder(NINE).tuning(tuning).clock(clock.clone()).start().await.unwrap());
     let before = clock.seconds();

@@ -75,7 +75,7 @@ pub(crate) async fn start(version: Version) -> World {
 
 /// Clients for a started cluster, with an image in its storage.
 pub(crate) fn world(sim: SimHandle) -> World {
-    sim.add_image("local", "app.qcow2", 64 << 20, 60 << 20).unwrap();
+    sim.add_image("local", "app.qcow2", 64 << 20, 1 << 20).unwrap();
     let (api, root) = (Api::new(&sim, "fedi@pve!deploy"), Api::new(&sim, "root@pam!full"));
     World { sim, api, root }
 }
