@@ -2,4 +2,4 @@
 
 mod proxmox;
 
-pub use proxmox::{Memory, ProxmoxHost};
+pub use proxmox::{Memory, ProxmoxHost, Tuning};

@@ -15,7 +15,7 @@ use fedi_engine::drivers::{
 use fedi_model::inventory::HostKeyPin;
 use fedi_model::name::HostName;
 use fedi_model::plan::{Probe, Task};
-use fedi_model::resource::{Address, GuestRef, RecordSet, Records, Resource, ResourceId, Secret};
+use fedi_model::resource::{Address, GuestRef, Lease, RecordSet, Records, Resource, ResourceId, Secret};
 
 use crate::secrets::generate;
 
@@ -99,6 +99,32 @@ impl Site {
             Some(Resource::Records(records)) => Some(records),
             _ => None,
         })
+    }
+
+    /// Takes the right to run from a guest. One that is gone has none; one that is merely
+    /// off keeps it on its disk.
+    async fn revoke(&self, lease: &Lease) -> Result<(), DriverError> {
+        let error = match self.guests.revoke(lease).await {
+            Err(error) if error.kind == DriverErrorKind::Unavailable => error,
+            result => return result,
+        };
+        let guest = &lease.guest;
+        let vm = match self.ledger.made(&ResourceId::vm(&guest.deployment)).await? {
+            Some(Resource::Vm(vm)) if vm.uuid == guest.uuid => {
+                self.host(&vm.host)?.hypervisor.observe_vm(&vm).await?
+            }
+            _ => None,
+        };
+        match vm {
+            None => Ok(()),
+            Some(vm) if vm.running => Err(error),
+            Some(_) => {
+                let name = &guest.deployment;
+                Err(error.cause("Its VM is stopped").hint(format!(
+                    "Start the VM, or end this run with `fedi run abandon` and begin anew with `fedi destroy {name}`"
+                )))
+            }
+        }
     }
 
     async fn ensure_secret(&self, secret: &Secret) -> Result<Resource, DriverError> {
@@ -210,7 +236,7 @@ impl World for Site {
                 let owned = self.owned(&resource.id()).await?;
                 self.host(&it.host)?.dns.remove(owned.as_ref().unwrap_or(it), cx).await
             }
-            Resource::Lease(it) => self.guests.revoke(it).await,
+            Resource::Lease(it) => self.revoke(it).await,
         }
     }
 

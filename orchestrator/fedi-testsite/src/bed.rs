@@ -1,0 +1,174 @@
+//! Workflows of a site, for the generic workflow tests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use fedi_engine::World;
+use fedi_engine::drivers::{SecretKey, SecretValue};
+use fedi_engine::store::Store;
+use fedi_model::name::{DeploymentName, SecretName};
+use fedi_model::plan::Plan;
+use fedi_test::workflow::{Snapshot, Testbed};
+
+use crate::site::{Setup, TestSite};
+use crate::wiring::Wires;
+
+/// What is done to the deployment `matrix`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// It is brought up in an empty world.
+    Deploy,
+    /// It is up and gets more memory, a larger disk and another record.
+    Change,
+    /// It is up and gets new values of its secrets.
+    Rotate,
+    /// It is up and removed.
+    Destroy,
+}
+
+/// A workflow of a site.
+pub struct SiteBed {
+    /// The site.
+    pub site: TestSite,
+    task: Task,
+}
+
+impl SiteBed {
+    /// A fresh one, in the state before the task.
+    pub async fn new(task: Task) -> Self {
+        Self::with(task, Setup::default()).await
+    }
+
+    /// The same on another site.
+    pub async fn with(task: Task, setup: Setup) -> Self {
+        let mut site = TestSite::with(setup, Wires::default()).await;
+        if task != Task::Deploy {
+            let outcome = site.deploy("matrix").await.unwrap();
+            assert_eq!(outcome.exit_code(), 0, "{outcome:?}");
+        }
+        match task {
+            Task::Deploy => {}
+            Task::Change => {
+                let more = "[resources]\nmemory-mib = 4096\nstate-gib = 30\n[dns]\ncaa = true\n";
+                site.wiring.layout.write_deployment("proxmox1", "matrix", "matrix.example.test", more);
+                site.reopen();
+            }
+            Task::Rotate => rotate(&site, "macaroon").await,
+            // What the operator set, no run has made.
+            Task::Destroy => set(&site, "smtp-password").await,
+        }
+        Self { site, task }
+    }
+}
+
+/// Stores a new value of a secret.
+pub(crate) async fn rotate(site: &TestSite, name: &str) {
+    let key = key(name);
+    let secrets = &site.wiring.secrets;
+    let entry = secrets.entry(&key).await.unwrap().unwrap();
+    let value = SecretValue::new(b"rotated".to_vec());
+    secrets.put(&key, entry.class, &entry.generator, &value, entry.version).await.unwrap();
+}
+
+async fn set(site: &TestSite, name: &str) {
+    let value = SecretValue::new(b"given".to_vec());
+    let generator = fedi_model::manifest::Generator::Operator { describe: String::new(), optional: true };
+    let class = fedi_model::manifest::SecretClass::Provider;
+    site.wiring.secrets.put(&key(name), class, &generator, &value, 0).await.unwrap();
+}
+
+fn key(name: &str) -> SecretKey {
+    SecretKey {
+        deployment: DeploymentName::new("matrix").unwrap(),
+        app: fedi_model::AppName::new("matrix").unwrap(),
+        name: SecretName::new(name).unwrap(),
+    }
+}
+
+impl TestSite {
+    /// All that there is of deployments, and what it is like: machines, disks, guests,
+    /// addresses, records, secrets. Without images, and without what differs from one
+    /// site to the next.
+    pub async fn snapshot(&self) -> Snapshot {
+        let mut all = Snapshot::new();
+        let mut names: BTreeMap<u32, String> = BTreeMap::new();
+        for vmid in self.sim.vmids() {
+            let vm = self.sim.vm(vmid).unwrap();
+            let option = |name: &str| vm.config.get(name).cloned().unwrap_or_default();
+            let name = option("name");
+            let mut key = format!("vm {name}");
+            while all.contains_key(&key) {
+                key.push_str(" again");
+            }
+            let content = format!(
+                "pool {:?} running {} lock {:?} cores {} memory {} on {}",
+                vm.pool,
+                vm.running,
+                option("lock"),
+                option("cores"),
+                option("memory"),
+                vm.node
+            );
+            all.insert(key, content);
+            names.insert(vmid, name);
+        }
+        for volume in self.sim.volumes("local-lvm") {
+            let mut name = volume.clone();
+            for (vmid, vm) in &names {
+                name = name.replace(&format!("vm-{vmid}-"), &format!("vm-{vm}-"));
+            }
+            all.insert(format!("volume {name}"), String::new());
+        }
+        for guest in self.wiring.guests.all() {
+            let apps = guest.apps.iter().map(|(name, app)| {
+                let versions: Vec<String> =
+                    app.secrets.iter().map(|(name, (version, _))| format!("{name} {version}")).collect();
+                format!(
+                    "{name}: epoch {} held {} secrets {versions:?} runs with {:?} admins {}",
+                    app.epoch, app.held, app.runs_with, app.admins
+                )
+            });
+            let apps: Vec<String> = apps.collect();
+            let content = format!("system {:?} unconfirmed {} {apps:?}", guest.system, guest.unconfirmed.is_some());
+            all.insert(format!("guest {}", guest.name), content);
+        }
+        for address in self.wiring.addresses.list().await.unwrap() {
+            all.insert(format!("address {} {}", address.deployment, address.family), address.address.to_string());
+        }
+        for zone in self.wiring.zone.zones() {
+            for (pair, set) in self.wiring.zone.sets(&zone) {
+                all.insert(format!("record {pair} in {zone}"), format!("{:?} {}", set.values, set.ttl));
+            }
+        }
+        for entry in self.wiring.secrets.list(None).await.unwrap() {
+            all.insert(format!("secret {}", entry.key), entry.version.to_string());
+        }
+        all
+    }
+}
+
+#[async_trait]
+impl Testbed for SiteBed {
+    fn world(&self) -> Arc<dyn World> {
+        self.site.wiring.world()
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        self.site.wiring.store.clone()
+    }
+
+    async fn plan(&self) -> Plan {
+        match self.task {
+            Task::Destroy => self.site.destroy_plan("matrix").await.unwrap(),
+            _ => {
+                let deployment = self.site.wiring.deployment("matrix");
+                self.site.wiring.desk.deploy(&deployment).await.unwrap().plan
+            }
+        }
+    }
+
+    async fn snapshot(&self) -> Snapshot {
+        self.site.snapshot().await
+    }
+}

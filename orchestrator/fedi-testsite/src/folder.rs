@@ -1,0 +1,159 @@
+//! The inventory of a test site, and what lies around it.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use age::secrecy::ExposeSecret;
+use fedi_inventory::Environment;
+use sha2::{Digest, Sha256};
+
+/// Where everything of a site is.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+/// A public key that nobody has the private half of: stand-in guests take no logins.
+const SSH_PUBLIC: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsABgH5C9okWi0dh2l9GKJl fedi-testsite\n";
+
+/// What the application of a test site declares: of each kind one, so that runs are short.
+const MANIFEST: &str = r#"{ "schema": 1, "apps": { "matrix": {
+  "version": "1.0", "upgradesFrom": "1.0", "gate": "fedi-matrix.target",
+  "secrets": {
+    "signing-key": { "class": "identity", "generator": "synapseSigningKey",
+      "path": "/var/lib/fedi/secrets/matrix/signing-key" },
+    "macaroon": { "class": "rotatable", "generator": { "hex": { "bytes": 32 } },
+      "path": "/var/lib/fedi/secrets/matrix/macaroon", "restartUnits": ["matrix.service"] },
+    "smtp-password": { "class": "provider", "generator": { "operator": { "describe": "of the mail server", "optional": true } },
+      "path": "/var/lib/fedi/secrets/matrix/smtp-password" }
+  },
+  "hooks": { "probe": { "unit": "fedi-matrix-probe.service", "timeout": "1m" } },
+  "records": [{ "name": "{{ domain }}", "value": "address" }],
+  "endpoints": [{ "name": "client API", "url": "https://{{ domain }}/_matrix/client/versions" }],
+  "admin": { "unit": "fedi-matrix-admin.service", "login": "admin", "password": "macaroon", "url": "https://{{ domain }}" }
+} } }
+"#;
+
+impl Layout {
+    /// The site below `root`.
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The inventory.
+    pub fn inventory(&self) -> PathBuf {
+        self.root.join("inventory")
+    }
+
+    /// fedi's configuration folder: keys and tokens.
+    pub fn config(&self) -> PathBuf {
+        self.root.join("config")
+    }
+
+    /// The journal, and the encrypted secrets below it.
+    pub fn state(&self) -> PathBuf {
+        self.root.join("state")
+    }
+
+    /// What stand-ins keep.
+    pub fn world(&self) -> PathBuf {
+        self.root.join("world")
+    }
+
+    /// The guest image.
+    pub fn image(&self) -> PathBuf {
+        self.root.join("guest.qcow2")
+    }
+
+    /// Prebuilt systems.
+    pub fn systems(&self) -> PathBuf {
+        self.root.join("systems")
+    }
+
+    /// The environment that points a fedi to this site.
+    pub fn environment(&self) -> Environment {
+        Environment::fixed(self.variables())
+    }
+
+    /// The same for a process.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let folder = |path: PathBuf| path.display().to_string();
+        vec![
+            ("HOME".to_owned(), folder(self.root.join("home"))),
+            ("FEDI_CONFIG_DIR".to_owned(), folder(self.config())),
+            ("FEDI_STATE_DIR".to_owned(), folder(self.state())),
+        ]
+    }
+
+    /// Makes all that does not depend on hosts: keys, image, systems, `fedi.toml`.
+    pub(crate) fn make(&self) {
+        let mut private = fs::DirBuilder::new();
+        private.recursive(true).mode(0o700);
+        for folder in [self.config(), self.state(), self.world(), self.root.join("home")] {
+            private.create(folder).unwrap();
+        }
+        let identity = age::x25519::Identity::generate();
+        secret_file(&self.config().join("age.key"), identity.to_string().expose_secret());
+        secret_file(&self.config().join("ssh_ed25519"), "of a stand-in\n");
+        fs::write(self.config().join("ssh_ed25519.pub"), SSH_PUBLIC).unwrap();
+        fs::write(self.image(), qcow2()).unwrap();
+        let system = self.systems().join("matrix");
+        fs::create_dir_all(system.join("bin")).unwrap();
+        fs::write(system.join("bin/switch-to-configuration"), "#!/bin/sh\nexit 0\n").unwrap();
+        fs::set_permissions(system.join("bin/switch-to-configuration"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(system.join("manifest.json.tera"), MANIFEST).unwrap();
+        fs::create_dir_all(self.inventory()).unwrap();
+        let fedi = "name = \"testsite\"\n[operator]\nemail = \"operator@example.test\"\n";
+        fs::write(self.inventory().join("fedi.toml"), fedi).unwrap();
+    }
+
+    /// Gives the application's system another content, and so another name.
+    pub fn change_system(&self, text: &str) {
+        fs::write(self.systems().join("matrix/version"), text).unwrap();
+    }
+
+    /// Writes `host.toml` of a host.
+    pub fn write_host(&self, host: &str, toml: &str) {
+        let folder = self.inventory().join("hosts").join(host);
+        fs::create_dir_all(folder.join("deployments")).unwrap();
+        fs::write(folder.join("host.toml"), toml).unwrap();
+    }
+
+    /// Writes the file of a deployment; `more` are further lines of it.
+    pub fn write_deployment(&self, host: &str, name: &str, domain: &str, more: &str) {
+        let file = format!("app = \"matrix\"\ndomain = \"{domain}\"\n{more}");
+        let path = self.inventory().join("hosts").join(host).join("deployments").join(format!("{name}.toml"));
+        fs::write(path, file).unwrap();
+    }
+
+    /// Writes a credential; its name in the configuration folder.
+    pub(crate) fn write_credential(&self, name: &str, text: &str) {
+        secret_file(&self.config().join(name), text);
+    }
+
+    /// SHA-256 of the image, in hexadecimal digits.
+    pub fn image_sha256(&self) -> String {
+        let content = fs::read(self.image()).unwrap();
+        Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+fn secret_file(path: &Path, text: &str) {
+    use std::io::Write;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+/// A qcow2 of version 3 that is empty: a header and nothing else of use.
+fn qcow2() -> Vec<u8> {
+    let mut file = vec![0_u8; 1 << 16];
+    file[..4].copy_from_slice(b"QFI\xfb");
+    file[4..8].copy_from_slice(&3_u32.to_be_bytes());
+    file[20..24].copy_from_slice(&16_u32.to_be_bytes());
+    file[24..32].copy_from_slice(&(1_u64 << 30).to_be_bytes());
+    file[36..40].copy_from_slice(&1_u32.to_be_bytes());
+    file[100..104].copy_from_slice(&104_u32.to_be_bytes());
+    file
+}

@@ -1,0 +1,5 @@
+//! Deploy, change, rotation and destroy through the real desk, planner, engine, journal
+//! and drivers, on the simulator.
+#![allow(clippy::unwrap_used)]
+
+mod generic;
