@@ -24,6 +24,9 @@ pub enum SandboxError {
     /// The recipes of the guest root and of the systems are not where they should be.
     #[error("No sandbox recipes in `{}`", .0.display())]
     NoRecipes(PathBuf),
+    /// The agent that guests are to have is not built.
+    #[error("No agent for guests in `{}`", .0.display())]
+    NoAgent(PathBuf),
     /// Another process brings this sandbox up or down.
     #[error("Another process is changing sandbox `{0}`")]
     Busy(String),
@@ -69,7 +72,7 @@ impl SandboxError {
                 Some("Run the same command as root; the sandbox touches nothing outside its namespaces".into())
             }
             Self::NoCgroup => Some("Linux 5.14 with cgroup v2 (or hybrid) and write access to it is needed".into()),
-            Self::MissingProgram { .. } => Some("Run `make setup`".into()),
+            Self::MissingProgram { .. } | Self::NoAgent(_) => Some("Run `make setup`".into()),
             Self::NoRecipes(_) => {
                 Some("Run from a checkout of the repository, or set FEDI_SANDBOX_RECIPES to its tests/sandbox".into())
             }

@@ -22,8 +22,8 @@ pub struct SandboxOptions {
     /// The command that serves a simulated host, to which the path of its settings is appended: a program that
     /// calls [`crate::host::serve`].
     pub host_command: Vec<OsString>,
-    /// The agent that the guests' image holds as `/usr/bin/fedi-guest`; `None` = an image without it.
-    pub guest_agent: Option<PathBuf>,
+    /// The static binary that the guests' image holds as `/usr/bin/fedi-guest`.
+    pub guest_agent: PathBuf,
 }
 
 impl SandboxOptions {
@@ -36,12 +36,11 @@ impl SandboxOptions {
             return Err(SandboxError::BadName(name.to_owned()));
         }
         let cache = cache_dir();
-        let agent = cache.join("bin/fedi-guest");
         Ok(Self {
             name: name.to_owned(),
             recipes: recipes()?,
             host_command,
-            guest_agent: agent.is_file().then_some(agent),
+            guest_agent: cache.join("bin/fedi-guest"),
             cache,
         })
     }

@@ -70,6 +70,9 @@ impl Sandbox {
 
     /// Brings up everything that is not up. Blocks; the first time for minutes, while the guest root is built.
     pub fn up(&self, report: &dyn Fn(Event)) -> Result<()> {
+        if !self.options.guest_agent.is_file() {
+            return Err(SandboxError::NoAgent(self.options.guest_agent.clone()));
+        }
         let _lock = self.lock()?;
         self.layout.create()?;
         let root =
@@ -254,7 +257,7 @@ impl Sandbox {
                 namespace: self.options.name.clone(),
                 trusted_ca: Some(self.layout.ca()),
                 default_nameserver: DNS.parse().ok(),
-                agent: self.options.guest_agent.clone(),
+                agent: Some(self.options.guest_agent.clone()),
             },
         };
         let file = folder.join("host.json");

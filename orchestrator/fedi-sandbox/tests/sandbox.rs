@@ -1,5 +1,7 @@
 //! A whole sandbox as its users have it: up, used, crashed, up again, down, and nothing left.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -109,6 +111,10 @@ fn reason_to_skip() -> Option<String> {
     let root = PathBuf::from(String::from_utf8_lossy(&path).trim());
     if !root.is_dir() {
         return Some("no guest root; `make setup` builds it".to_owned());
+    }
+    let agent = root.parent().unwrap_or(&root).join("bin/fedi-guest");
+    if !agent.is_file() {
+        return Some("no agent for guests; `make setup` builds it".to_owned());
     }
     ["systemd-nspawn", "pdns_server", "caddy", "ip"].into_iter().find_map(|program| {
         let found =

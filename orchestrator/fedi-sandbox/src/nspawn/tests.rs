@@ -21,7 +21,10 @@ async fn a_guest_lives_and_dies() {
     // What cloud-init would have set up, and the uuid that is the guest's identity.
     assert_eq!(lab.shell(uuid, "hostname").await, "matrix");
     assert_eq!(lab.shell(uuid, "cat /etc/machine-id").await, uuid.simple().to_string());
-    assert_eq!(lab.shell(uuid, "stat -c %a / /etc/hostname /root/.ssh /root/.ssh/authorized_keys").await, "755\n644\n700\n600");
+    assert_eq!(
+        lab.shell(uuid, "stat -c %a / /etc/hostname /root/.ssh /root/.ssh/authorized_keys").await,
+        "755\n644\n700\n600"
+    );
     assert_eq!(lab.shell(uuid, "systemctl is-system-running").await, "running");
     assert!(lab.shell(uuid, "cat /etc/resolv.conf").await.contains("10.78.0.53"));
     let nics = lab.backend.interfaces(uuid).await.unwrap();
