@@ -7,6 +7,7 @@
 
 mod engine_append;
 mod measurement;
+mod nix_examples;
 mod sim_agreement;
 
 use std::fmt::Write;
@@ -28,6 +29,7 @@ struct Bench {
 /// All that can be measured.
 const SUITE: &[Bench] = &[
     Bench { name: "engine.append", run: engine_append::run },
+    Bench { name: "nix.eval_examples", run: nix_examples::run },
     Bench { name: "sim.recorded_agreement", run: sim_agreement::run },
 ];
 
