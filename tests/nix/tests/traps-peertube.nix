@@ -153,6 +153,18 @@ in
       ];
     in
     yes (lib.any (lib.hasInfix "known holes") old.warnings && config.peertube-local.warnings == [ ]);
+  "peertube: state from before 8.1 is refused, it needs a script beside the running server" =
+    let
+      from =
+        version:
+        eval.failed (
+          eval.evalConfig [
+            systems.peertube-local
+            { fedi.deployment.ranVersion.peertube = version; }
+          ]
+        );
+    in
+    yes (lib.any (lib.hasInfix "Upgrade in steps") (from "8.0.2") && from "8.1.0" == [ ]);
   "peertube: caches and redundancy are not carried" = {
     expr = (item "peertube-local" "peertube").storage.directory.exclude;
     expected = [
