@@ -22,13 +22,26 @@ pub(crate) enum Purpose {
 }
 
 impl Desk {
-    /// After a run of `destroy`, or a first deploy that was taken back: the next VM is
-    /// another one.
+    /// After a destroy, or a deploy that was taken back: lets go of what was held for the
+    /// deployment and belongs to nothing that was made.
     pub async fn forget(&self, name: &DeploymentName) -> Result<(), WorkflowError> {
+        let ledger = self.ledger(name).await?;
+        if self.open_run(name).await?.is_some() {
+            return Ok(());
+        }
+        for address in self.addresses.list().await?.into_iter().filter(|address| address.deployment == *name) {
+            if !ledger.contains_key(&Resource::Address(address.clone()).id()) {
+                self.addresses.release(&address).await?;
+            }
+        }
+        if ledger.contains_key(&ResourceId::vm(name)) {
+            return Ok(());
+        }
         if let Some(uuid) = self.store.setting(&uuid_setting(name)).await? {
             self.store.set_setting(&admin_setting(&uuid), None).await?;
+            // The next VM is another one.
+            self.store.set_setting(&uuid_setting(name), None).await?;
         }
-        self.store.set_setting(&uuid_setting(name), None).await?;
         Ok(())
     }
 

@@ -15,6 +15,8 @@ use crate::request::{Parameters, Request};
 pub struct GetConfig<'a> {
     pub node: &'a str,
     pub vmid: u32,
+    /// As the VM runs, without changes that wait for its next start; else with them.
+    pub current: bool,
 }
 
 impl Request for GetConfig<'_> {
@@ -27,6 +29,10 @@ impl Request for GetConfig<'_> {
 
     fn placeholders(&self) -> Vec<String> {
         vec![self.node.to_owned(), self.vmid.to_string()]
+    }
+
+    fn parameters(&self) -> Parameters {
+        Parameters::new().with_flag("current", self.current)
     }
 }
 

@@ -52,7 +52,16 @@ impl Vm {
     ///
     /// A VM that the caller may not see is [`crate::Class::Permission`], whether it exists or not.
     pub async fn config(&self) -> Result<Option<VmConfig>, Error> {
-        absent(self.client.send(&GetConfig { node: &self.node, vmid: self.vmid }).await, Missing::Vm)
+        self.config_as(false).await
+    }
+
+    /// The same without changes that wait for the VM's next start.
+    pub async fn current_config(&self) -> Result<Option<VmConfig>, Error> {
+        self.config_as(true).await
+    }
+
+    async fn config_as(&self, current: bool) -> Result<Option<VmConfig>, Error> {
+        absent(self.client.send(&GetConfig { node: &self.node, vmid: self.vmid, current }).await, Missing::Vm)
     }
 
     /// Changes the configuration, at once. With the digest of the configuration that the change is based on, a

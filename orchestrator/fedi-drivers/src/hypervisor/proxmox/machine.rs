@@ -60,7 +60,8 @@ impl ProxmoxHost {
     /// The VM under this number, if it is ours. One that we may not see is not.
     async fn at(&self, like: &Vm, node: &str, vmid: u32) -> Result<Option<Found>, Error> {
         let machine = self.client.node(node).vm(vmid);
-        let config = match machine.config().await {
+        // As it runs: a change that still waits for a restart is none yet.
+        let config = match machine.current_config().await {
             Ok(Some(config)) if config.uuid() == Some(like.uuid) => config,
             Ok(Some(config)) => {
                 if let Some(other) = config.uuid() {
