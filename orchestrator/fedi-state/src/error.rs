@@ -111,9 +111,8 @@ impl StateError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::File { source, .. } if is_full(source) => ErrorClass::Full,
-            Self::File { .. } => ErrorClass::Io,
             Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorClass::Missing,
-            Self::Start { .. } => ErrorClass::Io,
+            Self::File { .. } | Self::Start { .. } => ErrorClass::Io,
             Self::Tool { output, .. } if no_room(output) => ErrorClass::Full,
             Self::Tool { .. } => ErrorClass::Tool,
             Self::Refused { class, .. } => *class,
@@ -132,7 +131,7 @@ impl StateError {
 /// What tools say of a full disk: C programs, Go programs, MariaDB by number.
 pub(crate) fn no_room(output: &str) -> bool {
     let output = output.to_ascii_lowercase();
-    ["no space left on device", "errno: 28", "disk quota exceeded"].iter().any(|text| output.contains(text))
+    ["no space left on device", "errno: 28", "errno 28", "disk quota exceeded"].iter().any(|text| output.contains(text))
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -155,14 +155,13 @@ impl Writer {
 pub(crate) struct Reader {
     path: std::path::PathBuf,
     file: BufReader<File>,
-    hash: Sha256,
     text: Vec<u8>,
 }
 
 impl Reader {
     pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
         let file = File::open(path).map_err(StateError::file("read", path))?;
-        Ok(Self { path: path.to_owned(), file: BufReader::new(file), hash: Sha256::new(), text: Vec::new() })
+        Ok(Self { path: path.to_owned(), file: BufReader::new(file), text: Vec::new() })
     }
 
     pub(crate) fn next<T: for<'a> Deserialize<'a>>(&mut self) -> Result<Option<T>, StateError> {
@@ -171,15 +170,9 @@ impl Reader {
         if read == 0 {
             return Ok(None);
         }
-        self.hash.update(&self.text);
         serde_json::from_slice(&self.text)
             .map(Some)
             .map_err(|error| StateError::damaged(format!("`{}` does not read: {error}", self.path.display())))
-    }
-
-    /// The digest of what was read.
-    pub(crate) fn digest(&self) -> String {
-        format!("{:x}", self.hash.clone().finalize())
     }
 }
 

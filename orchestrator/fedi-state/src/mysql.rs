@@ -6,6 +6,7 @@
 //! make anew.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
@@ -116,7 +117,8 @@ impl Mysql {
         let names: Vec<String> = tables.into_iter().flatten().collect();
         let mut script = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY;\n".to_owned();
         for name in &names {
-            script += &format!("SELECT count(*) FROM {};\n", quoted(name));
+            // Writing to a string cannot fail.
+            let _ = writeln!(script, "SELECT count(*) FROM {};", quoted(name));
         }
         let counts = self.query(work, Some(&self.declared.database), &script)?;
         let unreadable = || StateError::damaged("The database server's counts do not read");
@@ -214,7 +216,7 @@ impl Mysql {
         let path = stage.folder.join("dump.sql");
         complete(&path)?;
         let version = self.value(work, "SELECT version();")?;
-        self.takes(&version, &observed.server_version)?;
+        Self::takes(&version, &observed.server_version)?;
         match self.schema(work)? {
             None => {}
             Some(_) if self.is_marked(work)? => {}
@@ -273,7 +275,7 @@ impl Mysql {
     }
 
     /// Refuses an older server, and another make of it.
-    fn takes(&self, here: &str, there: &str) -> Result<(), StateError> {
+    fn takes(here: &str, there: &str) -> Result<(), StateError> {
         let maria = |version: &str| version.contains("MariaDB");
         let number = |version: &str| version.split('-').next().unwrap_or_default().to_owned();
         let series = |version: &str| number(version).split('.').take(2).collect::<Vec<_>>().join(".");
@@ -383,8 +385,7 @@ mod tests {
 
     #[test]
     fn older_servers_and_other_makes_are_refused() {
-        let mysql = Mysql::new(Declared { database: "d".to_owned(), owner: "o".to_owned() }, Access::default());
-        let takes = |here: &str, there: &str| mysql.takes(here, there).is_ok();
+        let takes = |here: &str, there: &str| Mysql::takes(here, there).is_ok();
         assert!(takes("10.11.14-MariaDB-0+deb12u2", "10.11.6-MariaDB"));
         assert!(takes("11.4.2-MariaDB", "10.11.6-MariaDB"));
         assert!(!takes("10.6.1-MariaDB", "10.11.6-MariaDB"));

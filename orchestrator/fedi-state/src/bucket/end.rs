@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use crate::error::{ErrorClass, StateError, no_room};
 
 /// How long a signed URL works.
-const SIGNED: Duration = Duration::from_mins(60);
+const SIGNED: Duration = Duration::from_secs(60 * 60);
 /// How often a request that failed on its way, or at the server, is tried in all.
 const ATTEMPTS: u32 = 4;
 /// Objects from this size on are written in parts, of a sixteenth of it, bytes.
@@ -85,7 +85,7 @@ impl End {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(15))
-            .read_timeout(Duration::from_mins(2))
+            .read_timeout(Duration::from_secs(120))
             .user_agent(concat!("fedi/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| wrong(error.without_url().to_string()))?;

@@ -78,7 +78,7 @@ pub(super) async fn mirror(
             None => {}
         }
         if needs.len() >= BATCH || (order.is_none() && !needs.is_empty()) {
-            let moving = needs.drain(..).collect::<Vec<_>>();
+            let moving = std::mem::take(&mut needs);
             let mut moved = futures::stream::iter(moving.iter().map(|need| carry_out(source, target, need)))
                 .buffer_unordered(AT_ONCE);
             while let Some(result) = moved.next().await {

@@ -82,9 +82,9 @@ impl Bucket {
         }
         let mut known = Known::open(&previous);
         let objects = stage.folder.join("objects");
-        let list = stage.folder.join("inventory.jsonl");
+        let inventory = stage.folder.join("inventory.jsonl");
         let mut memory = Writer::create(&stage.memory)?;
-        let mut inventory = if last { Writer::create(&list)? } else { Writer::nowhere() };
+        let mut inventory = if last { Writer::create(&inventory)? } else { Writer::nowhere() };
         let mut meter = work.meter(format!("copy the bucket {}", self.end.name()), None);
         let mut observed =
             ObservedBucket { bucket: self.end.name().to_owned(), objects: 0, bytes: 0, digest: String::new() };
@@ -103,7 +103,7 @@ impl Bucket {
                 }
                 match known.find(&object) {
                     Some(line) if objects.join(&line.file).metadata().is_ok_and(|found| found.len() == line.size) => {
-                        lines.push(line)
+                        lines.push(line);
                     }
                     _ => wanted.push(object),
                 }

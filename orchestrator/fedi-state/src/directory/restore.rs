@@ -199,7 +199,7 @@ impl Builder<'_> {
         let Some(open) = self.stack.last() else {
             return Err(StateError::damaged(format!("The listing has `{:?}` out of its order", entry.path)));
         };
-        let (reading, writing) = (self.failing("read", self.tree, &entry), self.failing("write", self.top, &entry));
+        let (reading, writing) = (failing("read", self.tree, &entry), failing("write", self.top, &entry));
         match (entry.kind, &entry.same_as, &entry.target) {
             (EntryKind::Folder, ..) => {
                 let stage = openat(&open.stage, name, FOLDER, Mode::empty()).map_err(reading)?;
@@ -213,7 +213,7 @@ impl Builder<'_> {
                 let owner = Owner::of(self.accounts, &entry)?;
                 symlinkat(target.0.as_slice(), &open.new, name).map_err(writing)?;
                 attributes::apply_to_link(&open.new, name, Some(&owner), &entry)
-                    .map_err(self.failing("change", self.top, &entry))
+                    .map_err(failing("change", self.top, &entry))
             }
             (EntryKind::File, Some(first), _) if first.is_plain() => {
                 let Some(top) = self.stack.first() else { return Ok(()) };
@@ -231,8 +231,8 @@ impl Builder<'_> {
     fn file(&mut self, mut from: File, to: &File, entry: &Entry) -> Result<(), StateError> {
         let copied = content::copy(&mut from, Some(to), entry.sparse, &mut self.buffer, &mut self.meter);
         let (size, sha256) = copied.map_err(|fault| match fault {
-            Fault::Read(error) => self.failing("read", self.tree, entry)(error),
-            Fault::Write(error) => self.failing("write", self.top, entry)(error),
+            Fault::Read(error) => failing("read", self.tree, entry)(error),
+            Fault::Write(error) => failing("write", self.top, entry)(error),
             Fault::Stopped(error) => error,
         })?;
         if entry.size != Some(size) || entry.sha256.as_deref() != Some(&sha256) {
@@ -240,22 +240,21 @@ impl Builder<'_> {
             return Err(StateError::damaged(format!("`{}` is not what was captured", path.display())));
         }
         let owner = Owner::of(self.accounts, entry)?;
-        attributes::apply(to.as_fd(), Some(&owner), entry).map_err(self.failing("change", self.top, entry))?;
+        attributes::apply(to.as_fd(), Some(&owner), entry).map_err(failing("change", self.top, entry))?;
         self.meter.add(0, 1)
     }
 
     fn close(&self, open: &Open) -> Result<(), StateError> {
         let owner = Owner::of(self.accounts, &open.entry)?;
-        attributes::apply(&open.new, Some(&owner), &open.entry).map_err(self.failing("change", self.top, &open.entry))
+        attributes::apply(&open.new, Some(&owner), &open.entry).map_err(failing("change", self.top, &open.entry))
     }
+}
 
-    fn failing<E: Into<io::Error>>(
-        &self,
-        action: &'static str,
-        root: &Path,
-        entry: &Entry,
-    ) -> impl FnOnce(E) -> StateError + use<E> {
-        let path = root.join(Name(entry.path.0.clone()).as_path());
-        move |error| StateError::file(action, &path)(error)
-    }
+fn failing<E: Into<io::Error>>(
+    action: &'static str,
+    root: &Path,
+    entry: &Entry,
+) -> impl FnOnce(E) -> StateError + use<E> {
+    let path = root.join(Name(entry.path.0.clone()).as_path());
+    move |error| StateError::file(action, &path)(error)
 }

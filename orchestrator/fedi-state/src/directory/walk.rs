@@ -174,7 +174,7 @@ impl<'a> Walk<'a> {
 
     /// Walks through `top` and writes the listing.
     pub(super) fn run(&mut self, top: &Path, mut list: Writer) -> Result<ObservedDirectory, StateError> {
-        self.top = top.to_owned();
+        top.clone_into(&mut self.top);
         let source = openat(CWD, top, FOLDER, Mode::empty()).map_err(StateError::file("open", top))?;
         let stage = match &self.side {
             Side::Stage(stage) => Some(stage.tree.try_clone().map_err(StateError::file("open", &stage.root))?),
@@ -183,7 +183,7 @@ impl<'a> Walk<'a> {
         if let Side::Beside { reader, next, .. } = &mut self.side {
             *next = reader.next()?;
         }
-        self.folder(Here { source, stage, path: Vec::new() }, false, &mut list)?;
+        self.folder(&Here { source, stage, path: Vec::new() }, false, &mut list)?;
         self.seen.digest = list.finish()?;
         Ok(self.seen.clone())
     }
@@ -210,7 +210,7 @@ impl<'a> Walk<'a> {
         Ok(wrong)
     }
 
-    fn folder(&mut self, here: Here, excluded: bool, list: &mut Writer) -> Result<(), StateError> {
+    fn folder(&mut self, here: &Here, excluded: bool, list: &mut Writer) -> Result<(), StateError> {
         let before = fstat(&here.source).map_err(self.reading(&here.path))?;
         let shown: &[u8] = if here.path.is_empty() { b"." } else { &here.path };
         let mut entry = attributes::entry(&self.directory.accounts, shown, EntryKind::Folder, &before);
@@ -228,7 +228,7 @@ impl<'a> Walk<'a> {
             }
         }
         for name in names {
-            self.child(&here, &name, list)?;
+            self.child(here, &name, list)?;
         }
         let after = fstat(&here.source).map_err(self.reading(&here.path))?;
         if self.strict && attributes::mtime(&after) != attributes::mtime(&before) {
@@ -263,10 +263,10 @@ impl<'a> Walk<'a> {
                     Some(stage) => Some(open_or_make(stage, name).map_err(self.writing(&path))?),
                     None => None,
                 };
-                self.folder(Here { source, stage, path }, excluded, list)
+                self.folder(&Here { source, stage, path }, excluded, list)
             }
             _ if excluded => self.drop_staged(here, name, &path),
-            FileType::RegularFile => self.file(here, name, path, &stat, list),
+            FileType::RegularFile => self.file(here, name, &path, &stat, list),
             FileType::Symlink => self.link(here, name, &path, &stat, list),
             FileType::Socket | FileType::Fifo => {
                 self.seen.left_out += 1;
@@ -312,18 +312,18 @@ impl<'a> Walk<'a> {
         &mut self,
         here: &Here,
         name: &[u8],
-        path: Vec<u8>,
+        path: &[u8],
         stat: &Stat,
         list: &mut Writer,
     ) -> Result<(), StateError> {
-        let mut entry = attributes::entry(&self.directory.accounts, &path, EntryKind::File, stat);
+        let mut entry = attributes::entry(&self.directory.accounts, path, EntryKind::File, stat);
         let identity = (stat.st_dev, stat.st_ino);
         if let Some(first) = self.firsts.get(&identity) {
             entry.same_as = Some(first.path.clone());
             (entry.size, entry.sha256, entry.sparse) = (Some(first.size), Some(first.sha256.clone()), first.sparse);
             if let (Some(stage), Side::Stage(side)) = (&here.stage, &self.side) {
-                remove(stage, name).map_err(self.writing(&path))?;
-                linkat(&side.tree, first.path.as_path(), stage, name, AtFlags::empty()).map_err(self.writing(&path))?;
+                remove(stage, name).map_err(self.writing(path))?;
+                linkat(&side.tree, first.path.as_path(), stage, name, AtFlags::empty()).map_err(self.writing(path))?;
             }
             // Attributes are the inode's, hence those of the first name.
             self.seen.files += 1;
@@ -331,21 +331,21 @@ impl<'a> Walk<'a> {
         }
         let opened = match openat(&here.source, name, FILE, Mode::empty()) {
             Ok(opened) => opened,
-            Err(Errno::NOENT | Errno::LOOP) => return self.vanished(here, name, &path),
-            Err(error) => return Err(self.reading(&path)(error)),
+            Err(Errno::NOENT | Errno::LOOP) => return self.vanished(here, name, path),
+            Err(error) => return Err(self.reading(path)(error)),
         };
         let mut file = File::from(opened);
-        let found = match self.remembered(here, name, &path, stat) {
+        let found = match self.remembered(here, name, path, stat) {
             Some(sha256) => Found { stat: *stat, size: attributes::size(stat), sha256 },
-            None => self.copy(here, name, &path, &mut file)?,
+            None => self.copy(here, name, path, &mut file)?,
         };
-        entry = attributes::entry(&self.directory.accounts, &path, EntryKind::File, &found.stat);
-        entry.xattrs = attributes::xattrs(file.as_fd()).map_err(self.reading(&path))?;
+        entry = attributes::entry(&self.directory.accounts, path, EntryKind::File, &found.stat);
+        entry.xattrs = attributes::xattrs(file.as_fd()).map_err(self.reading(path))?;
         entry.sparse = attributes::has_holes(&found.stat);
         if let Some(stage) = &here.stage {
             let owner = self.owner(&entry)?;
-            let staged = openat(stage, name, FILE, Mode::empty()).map_err(self.writing(&path))?;
-            attributes::apply(staged, owner.as_ref(), &entry).map_err(self.writing(&path))?;
+            let staged = openat(stage, name, FILE, Mode::empty()).map_err(self.writing(path))?;
+            attributes::apply(staged, owner.as_ref(), &entry).map_err(self.writing(path))?;
         }
         if let Side::Stage(side) = &mut self.side {
             side.memory.line(&Remembered {

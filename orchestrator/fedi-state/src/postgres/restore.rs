@@ -1,6 +1,8 @@
 //! Loading a dump: into a new database beside the final one, which takes the final
 //! name when all of it is there and was counted.
 
+use std::fmt::Write as _;
+
 use serde::Deserialize;
 
 use super::capture::{Lent, NOT_SYSTEM, Properties, extensions, major, properties};
@@ -163,10 +165,11 @@ fn create(name: &str, owner: &str, observed: &ObservedPostgres, server_major: u3
         literal(&observed.ctype),
     );
     if server_major >= 15 {
-        statement += &format!(" LOCALE_PROVIDER {}", quoted(&observed.locale_provider));
+        // Writing to a string cannot fail.
+        let _ = write!(statement, " LOCALE_PROVIDER {}", quoted(&observed.locale_provider));
         if let Some(locale) = &observed.provider_locale {
             let option = if observed.locale_provider == "builtin" { "BUILTIN_LOCALE" } else { "ICU_LOCALE" };
-            statement += &format!(" {option} {}", literal(locale));
+            let _ = write!(statement, " {option} {}", literal(locale));
         }
     }
     statement

@@ -21,7 +21,7 @@ struct Garage {
     port: u16,
     key: String,
     secret: String,
-    _server: Server,
+    server: Server,
 }
 
 fn program() -> Option<PathBuf> {
@@ -62,12 +62,12 @@ impl Garage {
         let us = Account { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
         let mut server = Server::start(command, us, Signal::TERM);
         server.until("Garage", || health(admin));
-        let garage = Self { port, key, secret, _server: server };
+        let garage = Self { port, key, secret, server };
         // The bucket is made a moment after the server says that it is healthy.
         let mut garage = garage;
         let (place, kind) = (Place::new(), garage.kind());
         garage
-            ._server
+            .server
             .until("Garage's bucket", || kind.capture(&place.work, &place.item("media"), Consistency::Live).is_ok());
         Some(garage)
     }

@@ -249,14 +249,16 @@ fn a_file_that_changes_while_it_is_read_is_noticed() {
     let place = Place::new();
     let source = place.path("source");
     fs::create_dir(&source).unwrap();
-    fs::write(source.join("log"), vec![b'x'; 1 << 20]).unwrap();
+    fs::write(source.join("log"), vec![b'x'; 4 << 20]).unwrap();
     let restless = Restless::start(source.join("log"));
-    let error = capture(&place, &source).unwrap_err();
+    // On a busy machine the other thread may rest for a whole capture.
+    let error = (0..1000).find_map(|_| capture(&place, &source).err()).unwrap();
     assert_eq!(error.class(), ErrorClass::Changed);
     assert!(error.to_string().contains("/log`"), "{error}");
-    let observed = kind(&place, &source).capture(&place.work, &place.item("files"), Consistency::Live).unwrap();
+    let live = || kind(&place, &source).capture(&place.work, &place.item("files"), Consistency::Live).unwrap();
+    let seen = (0..1000).any(|_| figures(&live()).moving == 1);
     drop(restless);
-    assert_eq!(figures(&observed).moving, 1);
+    assert!(seen);
 }
 
 #[test]
@@ -268,19 +270,16 @@ fn a_damaged_stage_is_never_put_in_place() {
     let tree = place.path("stage/items/files/tree");
     let list = place.path("stage/items/files/files.jsonl");
     let truncated = |path: &Path| File::options().write(true).open(path).unwrap().set_len(3).unwrap();
-    let faults: [(&str, Box<dyn Fn()>); 5] = [
-        ("one byte of a file", Box::new(|| alter_one_byte(&tree.join("a-b")))),
-        ("a truncated file", Box::new(|| truncated(&tree.join("a-b")))),
-        ("a missing file", Box::new(|| fs::remove_file(tree.join("new\nline")).unwrap())),
-        ("one byte of the listing", Box::new(|| alter_one_byte(&list))),
-        (
-            "a truncated listing",
-            Box::new(|| {
-                let text = fs::read_to_string(&list).unwrap();
-                let lines: Vec<&str> = text.lines().collect();
-                fs::write(&list, lines[..lines.len() - 1].join("\n") + "\n").unwrap();
-            }),
-        ),
+    let faults: [(&str, &dyn Fn()); 5] = [
+        ("one byte of a file", &|| alter_one_byte(&tree.join("a-b"))),
+        ("a truncated file", &|| truncated(&tree.join("a-b"))),
+        ("a missing file", &|| fs::remove_file(tree.join("new\nline")).unwrap()),
+        ("one byte of the listing", &|| alter_one_byte(&list)),
+        ("a truncated listing", &|| {
+            let text = fs::read_to_string(&list).unwrap();
+            let lines: Vec<&str> = text.lines().collect();
+            fs::write(&list, lines[..lines.len() - 1].join("\n") + "\n").unwrap();
+        }),
     ];
     for (what, fault) in faults {
         let observed = capture(&place, &source).unwrap();

@@ -2,6 +2,8 @@
 //! be called good. Servers are started by the tests themselves, unprivileged, on
 //! sockets in folders of their own.
 
+#![allow(clippy::unwrap_used)]
+
 mod bucket;
 mod directory;
 mod mysql;

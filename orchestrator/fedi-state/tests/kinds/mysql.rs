@@ -10,7 +10,7 @@ use fedi_state::mysql::{Access, Mysql};
 use fedi_state::{Consistency, ErrorClass, Kind, Observed, StateError};
 use rustix::process::Signal;
 
-use crate::server::{Server, account, as_user, folder_of, program};
+use crate::server::{Server, account, as_user, copy_as, folder_of, program};
 use crate::support::{Place, SmallDisk, alter_one_byte, is_root, skipped};
 
 struct Maria {
@@ -19,33 +19,34 @@ struct Maria {
 }
 
 impl Maria {
-    fn start(place: &Place, name: &str) -> Option<Self> {
-        let Some(daemon) = program(&["/usr/sbin/mariadbd", "/usr/sbin/mysqld"]) else {
-            skipped("no MariaDB server is installed");
-            return None;
-        };
+    fn start(place: &Place, daemon: &Path, name: &str) -> Self {
         let account = account(place, "mysql");
         let folder = place.path(name);
         folder_of(&folder, account);
-        let mut install = Command::new("mariadb-install-db");
-        install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--datadir"]);
-        let made = as_user(install, account).arg(folder.join("data")).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let temporary = format!("--tmpdir={}", folder.display());
+        copy_as(&place.path("template"), &folder.join("data"));
         let socket = folder.join("socket");
         let mut command = Command::new(daemon);
         command.arg("--no-defaults").arg("--datadir").arg(folder.join("data")).arg("--socket").arg(&socket);
-        command.arg("--pid-file").arg(folder.join("pid"));
+        command.arg("--pid-file").arg(folder.join("pid")).arg(&temporary);
         command.args(["--skip-networking", "--innodb-flush-method=nosync", "--innodb-buffer-pool-size=32M"]);
         let mut server = Server::start(command, account, Signal::TERM);
         server.until("MariaDB", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
         let access = Access { socket, user: "root".to_owned(), run_as: None, option_file: None };
-        Some(Self { access, _server: server })
+        Self { access, _server: server }
     }
 
     fn sql(&self, script: &str) -> String {
         let mut client = Command::new("mariadb");
         client
-            .args(["--no-defaults", "--batch", "--skip-column-names", "--user=root", "--socket"])
+            .args([
+                "--no-defaults",
+                "--default-character-set=utf8mb4",
+                "--batch",
+                "--skip-column-names",
+                "--user=root",
+                "--socket",
+            ])
             .arg(&self.access.socket);
         let output = client.arg("--execute").arg(script).stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -70,8 +71,21 @@ const FILL: &str = "
 ";
 
 fn pair() -> Option<(Place, Maria, Maria)> {
+    let Some(daemon) = program(&["/usr/sbin/mariadbd", "/usr/sbin/mysqld"]) else {
+        skipped("no MariaDB server is installed");
+        return None;
+    };
     let place = Place::new();
-    let (source, target) = (Maria::start(&place, "one")?, Maria::start(&place, "two")?);
+    let account = account(&place, "mysql");
+    folder_of(&place.path("template"), account);
+    let mut install = Command::new("mariadb-install-db");
+    install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+    let template = place.path("template").display().to_string();
+    let made =
+        as_user(install, account).args([format!("--tmpdir={template}"), format!("--datadir={template}")]).output();
+    let made = made.unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let (source, target) = (Maria::start(&place, &daemon, "one"), Maria::start(&place, &daemon, "two"));
     source.sql(FILL);
     Some((place, source, target))
 }

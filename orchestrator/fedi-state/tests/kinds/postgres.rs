@@ -9,7 +9,7 @@ use fedi_state::postgres::{Access, Postgres};
 use fedi_state::{Consistency, ErrorClass, Kind, Observed, StateError, Tools};
 use rustix::process::Signal;
 
-use crate::server::{Server, account, as_user, folder_of};
+use crate::server::{Server, account, as_user, copy_as, folder_of};
 use crate::support::{Place, SmallDisk, alter_one_byte, is_root, skipped};
 
 /// Two servers, and the item between them.
@@ -30,10 +30,7 @@ impl Cluster {
         let account = account(place, "postgres");
         let folder = place.path(name);
         folder_of(&folder, account);
-        let mut initdb = Command::new(bin.join("initdb"));
-        initdb.args(["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--username=postgres"]);
-        let made = as_user(initdb, account).arg("--pgdata").arg(folder.join("data")).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        copy_as(&place.path("template"), &folder.join("data"));
         let mut postgres = Command::new(bin.join("postgres"));
         postgres.arg("-D").arg(folder.join("data")).arg("-k").arg(&folder).args(["-c", "listen_addresses="]);
         postgres.args(["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off"]);
@@ -100,6 +97,12 @@ impl Pair {
         };
         let mut place = Place::new();
         place.work.tools = Tools { folders: vec![bin.clone()] };
+        let account = account(&place, "postgres");
+        folder_of(&place.path("template"), account);
+        let mut initdb = Command::new(bin.join("initdb"));
+        initdb.args(["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--username=postgres"]);
+        let made = as_user(initdb, account).arg("--pgdata").arg(place.path("template")).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let source = Cluster::start(&place, &bin, "source");
         let target = Cluster::start(&place, &bin, "target");
         for cluster in [&source, &target] {
@@ -110,7 +113,7 @@ impl Pair {
         Some(Self { source, target, place })
     }
 
-    fn kind(&self, cluster: &Cluster) -> Postgres {
+    fn kind(cluster: &Cluster) -> Postgres {
         let declared = Declared {
             database: "synapse".to_owned(),
             owner: "synapse".to_owned(),
@@ -124,11 +127,11 @@ impl Pair {
     }
 
     fn capture(&self) -> Result<Observed, StateError> {
-        self.kind(&self.source).capture(&self.place.work, &self.place.item("db"), Consistency::Quiesced)
+        Self::kind(&self.source).capture(&self.place.work, &self.place.item("db"), Consistency::Quiesced)
     }
 
     fn restore(&self, observed: &Observed) -> Result<(), StateError> {
-        self.kind(&self.target).restore(&self.place.work, &self.place.item("db"), observed)
+        Self::kind(&self.target).restore(&self.place.work, &self.place.item("db"), observed)
     }
 
     fn databases(&self) -> String {
@@ -160,7 +163,7 @@ fn a_database_comes_back_whole_and_only_once() {
     assert_eq!(owner, rustix::process::geteuid().as_raw(), "the dump is not the stage's own");
 
     pair.restore(&observed).unwrap();
-    let report = pair.kind(&pair.target).verify(&pair.place.work, &item, &observed).unwrap();
+    let report = Pair::kind(&pair.target).verify(&pair.place.work, &item, &observed).unwrap();
     assert!(report.checks.iter().any(|check| check.contains("indexes are sound")), "{report:?}");
     let count = |what: &str| pair.target.sql("synapse", what);
     assert_eq!(count("SELECT count(*) FROM e2e_one_time_keys_json"), "0");
@@ -173,7 +176,7 @@ fn a_database_comes_back_whole_and_only_once() {
     assert_eq!(pair.databases(), "postgres synapse");
     // One row more or less is found.
     pair.target.sql("synapse", "DELETE FROM users WHERE id = 1");
-    let error = pair.kind(&pair.target).verify(&pair.place.work, &item, &observed).unwrap_err();
+    let error = Pair::kind(&pair.target).verify(&pair.place.work, &item, &observed).unwrap_err();
     assert_eq!(error.class(), ErrorClass::Differs);
     assert!(error.to_string().contains("`public.users` has 4999 rows, not 5000"), "{error}");
 }

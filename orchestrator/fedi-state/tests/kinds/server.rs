@@ -16,14 +16,13 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub(crate) struct Server {
     child: Child,
     stop: rustix::process::Signal,
-    pub(crate) account: Account,
 }
 
 impl Server {
     pub(crate) fn start(command: Command, account: Account, stop: rustix::process::Signal) -> Self {
         let mut command = as_user(command, account);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Self { child: command.spawn().unwrap(), stop, account }
+        Self { child: command.spawn().unwrap(), stop }
     }
 
     /// Waits until `up` holds.
@@ -74,6 +73,11 @@ pub(crate) fn account(place: &Place, name: &str) -> Account {
 pub(crate) fn folder_of(path: &Path, account: Account) {
     std::fs::create_dir_all(path).unwrap();
     std::os::unix::fs::chown(path, Some(account.uid), Some(account.gid)).unwrap();
+}
+
+/// Copies a folder with all that its files have.
+pub(crate) fn copy_as(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
 }
 
 /// The first of these programs that is there.
