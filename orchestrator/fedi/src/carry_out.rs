@@ -37,11 +37,15 @@ pub(crate) enum Work {
 
 /// Does it, with progress; the first Ctrl-C stops at the next safe point.
 pub(crate) async fn carry_out(workshop: &Workshop, ui: Ui, work: Work) -> Result<Outcome, EngineError> {
-    let progress = Arc::new(Progress::new(ui));
+    let plan = match &work {
+        Work::Start(plan) => plan.clone(),
+        Work::Resume(run) | Work::Undo(run) => fedi_engine::load(workshop.store.as_ref(), *run).await?.plan,
+    };
+    let progress = Arc::new(Progress::new(ui, &plan));
     let watcher = Arc::clone(&progress);
     let observer = Arc::new(move |line: &EventLine| watcher.line(line));
     let engine = workshop.engine(observer);
-    let listener = tokio::spawn(listen(engine.interrupt(), ui));
+    let listener = tokio::spawn(listen(engine.interrupt(), Arc::clone(&progress)));
     let outcome = match work {
         Work::Start(plan) => engine.start(&plan).await,
         Work::Resume(run) => engine.resume(run).await,
@@ -53,7 +57,7 @@ pub(crate) async fn carry_out(workshop: &Workshop, ui: Ui, work: Work) -> Result
 }
 
 /// The first signal asks, the second ends the process: the journal knows where it was.
-async fn listen(interrupt: Interrupt, ui: Ui) {
+async fn listen(interrupt: Interrupt, progress: Arc<Progress>) {
     let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return;
     };
@@ -64,11 +68,11 @@ async fn listen(interrupt: Interrupt, ui: Ui) {
             _ = term.recv() => {}
         }
         if asked {
-            ui.say("Stopped at once; the run can be resumed with `fedi run resume`");
+            progress.tell("Stopped at once; the run can be resumed with `fedi run resume`");
             std::process::exit(Exit::Resumable as i32);
         }
         asked = true;
-        ui.say("Stopping at the next safe point; press Ctrl-C again to stop at once");
+        progress.tell("Stopping at the next safe point; press Ctrl-C again to stop at once");
         interrupt.request();
     }
 }

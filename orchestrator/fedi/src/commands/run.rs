@@ -130,7 +130,8 @@ async fn show(args: &One, context: &Context) -> Result<Exit, CommandError> {
             StepState::Failed { failure, .. } if failure.kind == FailureKind::Interrupted => "stopped",
             other => other.word(),
         };
-        let _ = writeln!(text, "  {word:<9} {}", fedi_plan::render::step(step));
+        let pivot = if step.sign().is_none() { "-- " } else { "" };
+        let _ = writeln!(text, "  {word:<9} {pivot}{}", fedi_plan::render::step(step));
     }
     if let Some(failure) = state.failure.as_ref().filter(|failure| failure.kind != FailureKind::Interrupted) {
         let _ = writeln!(text, "\n{}", CommandError::from(failure.clone()).render());

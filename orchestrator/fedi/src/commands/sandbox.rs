@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -74,9 +75,10 @@ pub(crate) fn run(command: &Sandbox, ui: Ui) -> Result<Exit, CommandError> {
             return Ok(if found.up { Exit::Done } else { Exit::Failed });
         }
         Sandbox::Run(args) => {
-            let ended = open(&args.name)?.run(&args.command)?;
-            // The command's own code is the answer, whatever it is.
-            std::process::exit(ended.code().unwrap_or(Exit::Failed as i32));
+            let [program, arguments @ ..] = args.command.as_slice() else { return Ok(Exit::Refused) };
+            // In this process' place, so that Ctrl-C and the exit code are the command's own.
+            let error = open(&args.name)?.command(program)?.args(arguments).exec();
+            return Err(CommandError::failed(format!("Failed to run `{}`", program.to_string_lossy())).because(&error));
         }
         Sandbox::Host { settings } => fedi_sandbox::host::serve(settings)?,
     }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fedi_model::event::{Event, EventLine};
-use fedi_model::plan::StepId;
+use fedi_model::plan::{Plan, StepId};
 use fedi_model::run::FailureKind;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::Zoned;
@@ -18,6 +18,8 @@ use super::{Ui, count};
 pub(crate) struct Progress {
     ui: Ui,
     bars: MultiProgress,
+    /// The sign of each step's line in the plan.
+    signs: BTreeMap<StepId, char>,
     state: Mutex<State>,
 }
 
@@ -39,8 +41,9 @@ struct Running {
 pub(super) const LINES_APART: Duration = Duration::from_secs(10);
 
 impl Progress {
-    pub(crate) fn new(ui: Ui) -> Self {
-        Self { ui, bars: MultiProgress::new(), state: Mutex::default() }
+    pub(crate) fn new(ui: Ui, plan: &Plan) -> Self {
+        let signs = plan.steps().filter_map(|step| Some((step.id.clone(), step.sign()?.symbol())));
+        Self { ui, bars: MultiProgress::new(), signs: signs.collect(), state: Mutex::default() }
     }
 
     /// Takes an event.
@@ -52,6 +55,13 @@ impl Progress {
         } else if !self.ui.quiet {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             self.draw(&mut state, line);
+        }
+    }
+
+    /// Says something above what is drawn.
+    pub(crate) fn tell(&self, text: &str) {
+        if !self.ui.json && !self.ui.quiet {
+            self.say(text);
         }
     }
 
@@ -75,7 +85,8 @@ impl Progress {
             }
             Event::StepStarted { step, title } | Event::StepUndoing { step, title } => {
                 let undo = matches!(line.event, Event::StepUndoing { .. });
-                let title = if undo { format!("undo: {title}") } else { title.clone() };
+                let sign = self.signs.get(step).copied().unwrap_or('>');
+                let title = if undo { format!("undo: {title}") } else { format!("{sign} {title}") };
                 let bar = self.ui.is_live().then(|| {
                     let bar = self.bars.add(ProgressBar::new_spinner().with_style(spinner()));
                     bar.set_message(title.clone());
@@ -126,7 +137,11 @@ impl Progress {
             }
             Event::Unwinding { reason } => self.say(&format!("taking back what was done: {reason}")),
             Event::Notice { message } => self.say(&format!("note: {message}")),
-            Event::StageStarted { .. } | Event::Pivoted { .. } | Event::RunStopped { .. } => {}
+            Event::Pivoted { reason } => {
+                state.done += 1;
+                self.say(&format!("[{}/{}] -- {reason}", state.done, state.steps));
+            }
+            Event::StageStarted { .. } | Event::RunStopped { .. } => {}
         }
     }
 

@@ -474,7 +474,7 @@ fn a_plan_that_cannot_be() {
     ----- stdout -----
     Deploy `notes` on host `here`
 
-      reserve        + address 192.0.2.11 from the pool of here
+      reserve        + address 192.0.2.10 from the pool of here
                      + secret cookie-key (session, generated)
                      + secret signing-key (identity, generated)
       image          + image fedi-guest-041c707a5145acfb.qcow2 on here (1 MiB)
@@ -482,7 +482,7 @@ fn a_plan_that_cannot_be() {
       guest          + SSH host key of notes
       contact        > wait until guest notes answers
       names          + 1 DNS record set in example.org
-                         + notes.example.org A 192.0.2.11
+                         + notes.example.org A 192.0.2.10
       propagation    > wait until every name server of example.org has them
       secrets        + 3 secrets on guest notes
       -- From here on the application writes data of its own: a failure pauses, nothing is unwound
@@ -577,10 +577,13 @@ fn an_interrupted_deploy_is_taken_back() {
     Plan: 10 to create, 3 to run
 
     [CLOCK] run 1: deploy `notes`, 14 steps
-    [CLOCK] [4/14] image fedi-guest-041c707a5145acfb.qcow2 on here (1 MiB) ([SPAN])
-    [CLOCK] [5/14] VM notes on here (2 cores, 2 GiB memory, 20 GiB state) ([SPAN])
-    Stopping at the next safe point; press Ctrl-C again to stop at once
-    [CLOCK] stopped: SSH host key of notes ([SPAN])
+    [CLOCK] [1/14] + address 192.0.2.10 from the pool of here ([SPAN])
+    [CLOCK] [2/14] + secret cookie-key (session, generated) ([SPAN])
+    [CLOCK] [3/14] + secret signing-key (identity, generated) ([SPAN])
+    [CLOCK] [4/14] + image fedi-guest-041c707a5145acfb.qcow2 on here (1 MiB) ([SPAN])
+    [CLOCK] [5/14] + VM notes on here (2 cores, 2 GiB memory, 20 GiB state) ([SPAN])
+    [CLOCK] Stopping at the next safe point; press Ctrl-C again to stop at once
+    [CLOCK] stopped: + SSH host key of notes ([SPAN])
     error: Run 1 stopped: Interrupted
 
     hint: Go on with `fedi run resume 1`, or take it back with `fedi run undo 1`
@@ -607,7 +610,7 @@ fn an_interrupted_deploy_is_taken_back() {
       waiting   + 1 DNS record set in example.org
       waiting   > wait until every name server of example.org has them
       waiting   + 3 secrets on guest notes
-      waiting   From here on the application writes data of its own: a failure pauses, nothing is unwound
+      waiting   -- From here on the application writes data of its own: a failure pauses, nothing is unwound
       waiting   + lease for notes on guest notes (epoch 1)
       waiting   + prebuilt system [DIGEST]
       waiting   > check that notes is healthy, from inside and outside
@@ -694,8 +697,8 @@ fn a_killed_deploy_leaves_a_run_that_can_be_taken_up() {
     exit code: 4
     ----- stderr -----
     [CLOCK] run 1: deploy `notes`, 14 steps, 5 done already
-    Stopping at the next safe point; press Ctrl-C again to stop at once
-    [CLOCK] stopped: SSH host key of notes ([SPAN])
+    [CLOCK] Stopping at the next safe point; press Ctrl-C again to stop at once
+    [CLOCK] stopped: + SSH host key of notes ([SPAN])
     error: Run 1 stopped: Interrupted
 
     hint: Go on with `fedi run resume 1`, or take it back with `fedi run undo 1`

@@ -85,5 +85,7 @@ fn a_state_folder_that_cannot_be_made() {
     ----- stderr -----
     error: Failed to make the file in the state database `[STATE]/state.db`
       Caused by: File exists (os error 17)
+
+    hint: Check that its folder can be written
     ");
 }

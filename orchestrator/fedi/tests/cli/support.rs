@@ -25,7 +25,7 @@ const FILTERS: &[(&str, &str)] = &[
     (r"@\S+ \(pid \d+\)", "@[MACHINE] (pid [PID])"),
     (r"prebuilt system [0-9a-f]{8}", "prebuilt system [DIGEST]"),
     // Steps of one stage end in any order.
-    (r"(?m)^\[CLOCK\] (\[\d+/\d+\]|undo:) (address|secret) .*\n", ""),
+    (r"(?m)^\[CLOCK\] (\[\d+/\d+\] .|undo:) (address|secret) .*\n", ""),
     (r"age1[0-9a-z]{58}", "[RECIPIENT]"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:[PORT]"),
     (r"`(ssh|python3|rsync)` is `[^`]*`", "`$1` is `[PROGRAM]`"),
