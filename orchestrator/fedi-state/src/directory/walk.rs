@@ -335,14 +335,17 @@ impl<'a> Walk<'a> {
             Err(error) => return Err(self.reading(path)(error)),
         };
         let mut file = File::from(opened);
-        let found = match self.remembered(here, name, path, stat) {
+        let remembered = self.remembered(here, name, path, stat);
+        // Its attributes are in the stage as well: they cannot change without the time of change.
+        let staged = remembered.is_some();
+        let found = match remembered {
             Some(sha256) => Found { stat: *stat, size: attributes::size(stat), sha256 },
             None => self.copy(here, name, path, &mut file)?,
         };
         entry = attributes::entry(&self.directory.accounts, path, EntryKind::File, &found.stat);
         entry.xattrs = attributes::xattrs(file.as_fd()).map_err(self.reading(path))?;
         entry.sparse = attributes::has_holes(&found.stat);
-        if let Some(stage) = &here.stage {
+        if let Some(stage) = here.stage.as_ref().filter(|_| !staged) {
             let owner = self.owner(&entry)?;
             let staged = openat(stage, name, FILE, Mode::empty()).map_err(self.writing(path))?;
             attributes::apply(staged, owner.as_ref(), &entry).map_err(self.writing(path))?;
