@@ -52,8 +52,7 @@ impl Files {
     /// The names of all files, sorted.
     pub(crate) fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<String> =
-            entries.filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).collect();
+        let mut names: Vec<String> = entries.filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).collect();
         names.sort();
         names
     }

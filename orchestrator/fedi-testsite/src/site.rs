@@ -7,7 +7,7 @@ use std::time::Duration;
 use fedi_engine::{Engine, EngineOptions, Outcome};
 use fedi_model::name::DeploymentName;
 use fedi_model::plan::Plan;
-use fedi_sim::{NodeConfig, SimBuilder, SimHandle, StorageSetup, Tuning, Version};
+use fedi_sim::{Clock, NodeConfig, SimBuilder, SimHandle, StorageSetup, Tuning, Version};
 use fedi_test::{Recorder, TestClock};
 use fedi_workflow::WorkflowError;
 use tempfile::TempDir;
@@ -42,6 +42,8 @@ pub struct Setup {
     pub deployments: Vec<(String, String, String)>,
     /// How long things take on the nodes.
     pub tuning: Tuning,
+    /// How many times faster than real time the nodes' clock runs.
+    pub speed: f64,
     /// From power-on until a guest answers.
     pub boot: Duration,
     /// How many addresses a host has of each family, 240 at most.
@@ -59,11 +61,8 @@ impl Default for Setup {
         Self {
             hosts: vec!["proxmox1".to_owned()],
             deployments: vec![("proxmox1".to_owned(), "matrix".to_owned(), "matrix.example.test".to_owned())],
-            tuning: Tuning {
-                start_delay: Duration::from_millis(5),
-                task_delay: Duration::from_millis(1),
-                ..Tuning::default()
-            },
+            tuning: Tuning::default(),
+            speed: 50.0,
             boot: Duration::ZERO,
             addresses: 20,
             vmids: 100,
@@ -115,7 +114,15 @@ impl TestSite {
             layout.write_deployment(host, name, domain, "");
         }
         let wiring = Wiring::with(&root, wires);
-        Self { sim, machines, wiring, clock: TestClock::default(), recorder: Recorder::default(), root, _folder: folder }
+        Self {
+            sim,
+            machines,
+            wiring,
+            clock: TestClock::default(),
+            recorder: Recorder::default(),
+            root,
+            _folder: folder,
+        }
     }
 
     /// Where it is.
@@ -187,6 +194,7 @@ fn cluster(setup: &Setup) -> SimBuilder {
         .role("FediGuests", IN_POOL)
         .role("FediStorage", &["Datastore.AllocateSpace", "Datastore.AllocateTemplate", "Datastore.Audit"])
         .role("FediNetwork", &["SDN.Use"])
+        .clock(Clock::scaled(setup.speed))
         .tuning(setup.tuning.clone());
     for host in &setup.hosts {
         sim = sim.node(NodeConfig { cpus: 256, memory_gib: 4096, ..NodeConfig::new(host) });

@@ -71,7 +71,7 @@ pub struct Wires {
 impl Default for Wires {
     fn default() -> Self {
         Self {
-            speed: 20,
+            speed: 50,
             patience: Patience {
                 boot: Duration::from_secs(2),
                 confirm: Duration::from_secs(1),
@@ -114,8 +114,7 @@ impl Wiring {
             let token = folder.credential(&file.hypervisor.token).unwrap();
             let memory = Arc::new(Remembered(store.clone()));
             let tuning = Tuning { clock: clock.clone(), observer: wires.observer.clone() };
-            let made =
-                ProxmoxHost::tuned(name.clone(), file.hypervisor.clone(), token.expose(), None, memory, tuning);
+            let made = ProxmoxHost::tuned(name.clone(), file.hypervisor.clone(), token.expose(), None, memory, tuning);
             let hypervisor = Arc::new(made.unwrap());
             let prebuilt = PrebuiltSystems::new(
                 folder.system_folder(file).unwrap().expect("a folder of systems"),

@@ -119,8 +119,7 @@ impl Dns for StandInZone {
             )
             .cause(format!("`{}.{zone}` {} exists, and fedi did not write it", foreign.name, foreign.kind)));
         }
-        let creating: Vec<&RecordSet> =
-            records.sets.iter().filter(|set| !existing.contains_key(&pair(set))).collect();
+        let creating: Vec<&RecordSet> = records.sets.iter().filter(|set| !existing.contains_key(&pair(set))).collect();
         if !creating.is_empty() {
             cx.note(CREATING, &serde_json::to_string(&creating).unwrap()).await?;
         }

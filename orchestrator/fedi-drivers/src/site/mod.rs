@@ -110,9 +110,7 @@ impl Site {
         };
         let guest = &lease.guest;
         let vm = match self.ledger.made(&ResourceId::vm(&guest.deployment)).await? {
-            Some(Resource::Vm(vm)) if vm.uuid == guest.uuid => {
-                self.host(&vm.host)?.hypervisor.observe_vm(&vm).await?
-            }
+            Some(Resource::Vm(vm)) if vm.uuid == guest.uuid => self.host(&vm.host)?.hypervisor.observe_vm(&vm).await?,
             _ => None,
         };
         match vm {

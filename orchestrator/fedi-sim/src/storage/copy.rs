@@ -154,7 +154,11 @@ pub(crate) async fn allocate(worker: &Worker, target: &Target) -> ApiResult<Stri
         worker.log(line);
     }
     let volid = made?;
-    worker.sleep(Duration::from_millis(20)).await?;
+    if let Err(interrupted) = worker.sleep(Duration::from_millis(20)).await {
+        // Its maker does not know of it yet.
+        free(&worker.sim, worker.node(), &volid)?;
+        return Err(interrupted);
+    }
     Ok(volid)
 }
 

@@ -83,8 +83,10 @@ impl StandInGuests {
                 }
                 act(state)
             }
-            _ => Err(DriverError::new(DriverErrorKind::Unavailable, format!("Failed to reach the guest `{deployment}`"))
-                .cause("Connection timed out")),
+            _ => {
+                Err(DriverError::new(DriverErrorKind::Unavailable, format!("Failed to reach the guest `{deployment}`"))
+                    .cause("Connection timed out"))
+            }
         })
     }
 }

@@ -133,9 +133,8 @@ impl ProxmoxHost {
         if let Some(observer) = observer {
             options = options.with_observer(observer);
         }
-        let client = Client::new(options).map_err(|error| {
-            wrong().because(&error).hint(format!("See `hypervisor.tls` in hosts/{name}/host.toml"))
-        })?;
+        let client = Client::new(options)
+            .map_err(|error| wrong().because(&error).hint(format!("See `hypervisor.tls` in hosts/{name}/host.toml")))?;
         Ok(Self {
             name,
             settings,

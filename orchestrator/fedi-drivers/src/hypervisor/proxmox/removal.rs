@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fedi_engine::drivers::{DriverError, DriverErrorKind, StepContext};
 use fedi_model::resource::Vm;
-use proxmox_api::{Class, ConfigChange, Missing, TaskState, Wait};
+use proxmox_api::{Class, ConfigChange, Error, Missing, State, TaskState, Wait};
 
 use super::ProxmoxHost;
 use super::create::noted_vmid;
@@ -19,14 +19,38 @@ const ABORT: Duration = Duration::from_secs(120);
 
 impl ProxmoxHost {
     pub(super) async fn destroy(&self, vm: &Vm, cx: &dyn StepContext) -> Result<(), DriverError> {
-        let what = || format!("Failed to destroy VM `{}` on host `{}`", vm.deployment, self.name);
         let noted = noted_vmid(cx).await;
         let like = Vm { vmid: vm.vmid.or(noted), ..vm.clone() };
         self.abort_begun(noted, cx).await?;
-        let Some(found) = self.find(&like).await? else {
-            return self.report_stuck(&like, cx).await;
-        };
-        self.prove(&like, &found).await?;
+        for last in [false, false, true] {
+            let Some(found) = self.find(&like).await? else {
+                return self.report_stuck(&like, cx).await;
+            };
+            self.prove(&like, &found).await?;
+            match self.destroy_found(&like, found, cx).await? {
+                // The start that follows a create, for one, comes when it comes.
+                Err(error) if *error.class() == Class::State(State::Running) && !last => {
+                    cx.progress("it was started meanwhile", None, None);
+                }
+                Err(error) => {
+                    return Err(
+                        self.fault(&error, format!("Failed to destroy VM `{}` on host `{}`", vm.deployment, self.name))
+                    );
+                }
+                Ok(()) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops and destroys a VM that is proved to be ours.
+    async fn destroy_found(
+        &self,
+        vm: &Vm,
+        found: Found,
+        cx: &dyn StepContext,
+    ) -> Result<Result<(), Error>, DriverError> {
+        let what = || format!("Failed to destroy VM `{}` on host `{}`", vm.deployment, self.name);
         let Found { machine, config, vm: found } = found;
         if config.is_protected() {
             let change = ConfigChange::new().delete("protection").based_on(&config);
@@ -41,18 +65,18 @@ impl ProxmoxHost {
         let begun = machine.destroy().await;
         let upid = match begun {
             Ok(upid) => upid,
-            Err(error) if error.class().is_missing(Missing::Vm) => return Ok(()),
-            Err(error) => return Err(self.fault(&error, what())),
+            Err(error) if error.class().is_not_found() => return Ok(Ok(())),
+            Err(error) => return Ok(Err(error)),
         };
         let end = self.wait_for(&upid, &Wait::up_to(DESTROY), cx).await?;
         self.vms.forget().await;
         match end {
-            Ok(_) => Ok(()),
-            Err(error) if error.class().is_missing(Missing::Vm) => Ok(()),
+            Ok(_) => Ok(Ok(())),
+            Err(error) if error.class().is_not_found() => Ok(Ok(())),
             Err(error) if error.class().is_locked() => {
                 Err(self.fault(&error, what()).hint(self.unlock(machine.vmid())))
             }
-            Err(error) => Err(self.fault(&error, what())),
+            Err(error) => Ok(Err(error)),
         }
     }
 
