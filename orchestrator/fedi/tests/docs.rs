@@ -53,6 +53,46 @@ fn every_command_has_help() -> Result<()> {
     Ok(())
 }
 
+/// Every `fedi` command that the README shows is one that fedi takes. `--help` at the end
+/// has it understood and not carried out.
+#[test]
+fn the_commands_of_the_readme_are_taken() -> Result<()> {
+    let readme = fs::read_to_string(docs().join("../README.md"))?.replace("\\\n", " ");
+    let commands = readme.lines().map(|line| line.trim().trim_start_matches("$ "));
+    let commands: Vec<&str> = commands.filter_map(|line| line.strip_prefix("fedi ")).collect();
+    ensure!(commands.len() >= 8, "{commands:?}");
+    for command in commands.iter().filter(|command| !command.starts_with("takes ")) {
+        let inner = command.rsplit_once("sandbox run fedi ").map_or(*command, |(_, inner)| inner);
+        let words = inner.split_whitespace().map(|word| word.trim_matches('\''));
+        let output = Command::new(env!("CARGO_BIN_EXE_fedi")).args(words).arg("--help").output()?;
+        ensure!(output.status.success(), "`fedi {command}`: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+/// What Markdown files lead to is there.
+#[test]
+fn links_lead_somewhere() -> Result<()> {
+    let root = docs().join("..");
+    let mut files = vec![root.join("README.md"), root.join("CHANGELOG.md")];
+    for folder in [docs(), docs().join("decisions")] {
+        let entries = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
+        files.extend(
+            entries.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|it| it.extension() == Some("md".as_ref())),
+        );
+    }
+    for file in files {
+        let text = fs::read_to_string(&file)?;
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target) {
+            let path = target.split('#').next().unwrap_or_default();
+            let is_here = !path.is_empty() && !path.contains("://") && !path.contains(' ');
+            let leads = file.parent().is_some_and(|folder| folder.join(path).exists());
+            ensure!(!is_here || leads, "`{}` leads to `{target}`, which is not there", file.display());
+        }
+    }
+    Ok(())
+}
+
 /// The workspace as cargo sees it.
 struct Workspace {
     /// Description of each member.

@@ -577,9 +577,6 @@ fn an_interrupted_deploy_is_taken_back() {
     Plan: 10 to create, 3 to run
 
     [CLOCK] run 1: deploy `notes`, 14 steps
-    [CLOCK] [1/14] + address 192.0.2.10 from the pool of here ([SPAN])
-    [CLOCK] [2/14] + secret cookie-key (session, generated) ([SPAN])
-    [CLOCK] [3/14] + secret signing-key (identity, generated) ([SPAN])
     [CLOCK] [4/14] + image fedi-guest-041c707a5145acfb.qcow2 on here (1 MiB) ([SPAN])
     [CLOCK] [5/14] + VM notes on here (2 cores, 2 GiB memory, 20 GiB state) ([SPAN])
     [CLOCK] Stopping at the next safe point; press Ctrl-C again to stop at once
