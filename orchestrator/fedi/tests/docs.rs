@@ -58,10 +58,11 @@ fn every_command_has_help() -> Result<()> {
 #[test]
 fn the_commands_of_the_readme_are_taken() -> Result<()> {
     let readme = fs::read_to_string(docs().join("../README.md"))?.replace("\\\n", " ");
-    let commands = readme.lines().map(|line| line.trim().trim_start_matches("$ "));
-    let commands: Vec<&str> = commands.filter_map(|line| line.strip_prefix("fedi ")).collect();
+    let fenced = readme.split("```").skip(1).step_by(2).flat_map(str::lines).map(str::trim);
+    let indented = readme.lines().filter_map(|line| line.strip_prefix("    $ "));
+    let commands: Vec<&str> = fenced.chain(indented).filter_map(|line| line.strip_prefix("fedi ")).collect();
     ensure!(commands.len() >= 8, "{commands:?}");
-    for command in commands.iter().filter(|command| !command.starts_with("takes ")) {
+    for command in &commands {
         let inner = command.rsplit_once("sandbox run fedi ").map_or(*command, |(_, inner)| inner);
         let words = inner.split_whitespace().map(|word| word.trim_matches('\''));
         let output = Command::new(env!("CARGO_BIN_EXE_fedi")).args(words).arg("--help").output()?;
