@@ -3,3 +3,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod generic;
+mod killed;
+mod network;
