@@ -64,7 +64,7 @@ impl Agent {
     pub(super) async fn exec(&self, argv: &[String], stdin: &[u8]) -> Result<ExecOutput, BackendError> {
         let failed = |error: std::io::Error| BackendError::Failed(format!("nsenter: {error}"));
         let mut child = Command::new("nsenter")
-            .args(["--all", "--wd=/", "--target"])
+            .args(["--all", "--target"])
             .arg(self.leader.to_string())
             .args(["--", "env", "-i", &format!("PATH={PATH}"), "LC_ALL=C.UTF-8"])
             .args(argv)

@@ -23,7 +23,7 @@ async fn a_guest_lives_and_dies() {
         lab.shell(uuid, "stat -c %a / /etc/hostname /root/.ssh /root/.ssh/authorized_keys").await,
         "755\n644\n700\n600"
     );
-    assert_eq!(lab.shell(uuid, "systemctl is-system-running").await, "running");
+    assert_eq!(lab.shell(uuid, "systemctl is-system-running --wait").await, "running");
     assert!(lab.shell(uuid, "cat /etc/resolv.conf").await.contains("10.78.0.53"));
     let nics = lab.backend.interfaces(uuid).await.unwrap();
     let nic = nics.iter().find(|nic| nic.mac == "bc:24:11:01:02:03").unwrap();
