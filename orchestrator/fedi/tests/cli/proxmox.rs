@@ -12,6 +12,7 @@ use fedi_sim::{SimBuilder, SimHandle, StorageSetup, Tuning, Version};
 use insta::assert_snapshot;
 use proxmox_api::{Client, Credentials, Endpoint, Method, Options, Parameters, Request, Trust};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::name_server;
@@ -24,7 +25,7 @@ struct Place {
     runtime: Runtime,
 }
 
-/// A cluster on which fedi's token may do nothing yet.
+/// A cluster that does not know of fedi.
 fn bare() -> SimBuilder {
     let tuning = Tuning {
         start_delay: Duration::from_millis(20),
@@ -36,15 +37,13 @@ fn bare() -> SimBuilder {
         .nodes(&["pve1"])
         .storage(StorageSetup::directory("local", "/var/lib/vz"))
         .storage(StorageSetup::directory("local-lvm", "/srv/guests"))
-        .pool("fedi")
-        .user("fedi@pve", "unused")
-        .token("fedi@pve!deploy", true)
         .token("root@pam!admin", false)
         .guests(ModelSettings { agent_dead: true, ..ModelSettings::default() })
         .tuning(tuning)
 }
 
 impl Place {
+    /// A place where fedi's token may do nothing yet.
     fn bare() -> Self {
         // Only planning asks it.
         Self::with_name_server("127.0.0.1".parse().unwrap())
@@ -52,7 +51,8 @@ impl Place {
 
     fn with_name_server(server: IpAddr) -> Self {
         let runtime = Runtime::new().unwrap();
-        let sim = runtime.block_on(bare().start()).unwrap();
+        let cluster = bare().pool("fedi").user("fedi@pve", "unused").token("fedi@pve!deploy", true);
+        let sim = runtime.block_on(cluster.start()).unwrap();
         let machine = Machine::with_deployment(&sim.url()).filter(sim.fingerprint(), "[FINGERPRINT]");
         let host = machine.read("inventory/hosts/here/host.toml");
         let start = host.find("00:11:22").unwrap();
@@ -71,30 +71,9 @@ impl Place {
         Some(place)
     }
 
-    /// Does what the `pveum` commands in a text ask for, as Proxmox's administrator.
+    /// Does what the `pveum` commands in a text ask for.
     fn administrate(&self, text: &str) {
-        let token = self.sim.token("root@pam!admin").unwrap();
-        let endpoint = Endpoint::parse(&self.sim.url()).unwrap();
-        let trust = Trust::Fingerprints(vec![self.sim.fingerprint().parse().unwrap()]);
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::new(Options::new(endpoint, trust, Credentials::Token(token.parse().unwrap()))).unwrap();
-        for line in text.lines().map(str::trim).filter(|line| line.starts_with("pveum ")) {
-            let words = words(line);
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            let done = match words.as_slice() {
-                ["pveum", "role", "add", role, "--privs", privileges] => {
-                    let parameters = Parameters::new().with("roleid", *role).with("privs", *privileges);
-                    self.runtime.block_on(client.send(&AddRole(parameters)))
-                }
-                ["pveum", "acl", "modify", path, "--roles", role, who @ ("--users" | "--tokens"), name] => {
-                    let who = who.trim_start_matches("--");
-                    let parameters = Parameters::new().with("path", *path).with("roles", *role).with(who, *name);
-                    self.runtime.block_on(client.send(&ModifyAcl(parameters)))
-                }
-                other => panic!("no command that this test knows: {other:?}"),
-            };
-            done.unwrap_or_else(|error| panic!("{line}: {error}: {}", error.message()));
-        }
+        administrate(&self.runtime, &self.sim, text);
     }
 
     /// Starts `fedi LINE` and waits until it waits for a guest.
@@ -149,18 +128,64 @@ impl Begun {
     }
 }
 
-struct AddRole(Parameters);
+/// Does what the `pveum` commands in a text ask for, as Proxmox's administrator. Returns
+/// the token, whole, where one was made.
+fn administrate(runtime: &Runtime, sim: &SimHandle, text: &str) -> Option<String> {
+    let token = sim.token("root@pam!admin").unwrap();
+    let endpoint = Endpoint::parse(&sim.url()).unwrap();
+    let trust = Trust::Fingerprints(vec![sim.fingerprint().parse().unwrap()]);
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::new(Options::new(endpoint, trust, Credentials::Token(token.parse().unwrap()))).unwrap();
+    let mut made = None;
+    for line in text.lines().map(str::trim).filter(|line| line.starts_with("pveum ")) {
+        let words = words(line);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let with = Parameters::new();
+        let done = match words.as_slice() {
+            ["pveum", "pool", "add", pool] => {
+                runtime.block_on(client.send(&Add("/pools", vec![], with.with("poolid", *pool))))
+            }
+            // The simulator has the user from its start.
+            ["pveum", "user", "add", "fedi@pve"] => Ok(Value::Null),
+            ["pveum", "user", "token", "add", user, token, "--privsep", privsep] => {
+                let place = vec![(*user).to_owned(), (*token).to_owned()];
+                let add = Add("/access/users/{userid}/token/{tokenid}", place, with.with("privsep", *privsep));
+                let answer = runtime.block_on(client.send(&add));
+                made = answer.as_ref().ok().map(|it| format!("{user}!{token}={}", it["value"].as_str().unwrap()));
+                answer
+            }
+            ["pveum", "role", "add", role, "--privs", privileges] => {
+                let with = with.with("roleid", *role).with("privs", *privileges);
+                runtime.block_on(client.send(&Add("/access/roles", vec![], with)))
+            }
+            ["pveum", "acl", "modify", path, "--roles", role, who @ ("--users" | "--tokens"), name] => {
+                let with = with.with("path", *path).with("roles", *role).with(who.trim_start_matches("--"), *name);
+                runtime.block_on(client.send(&ModifyAcl(with)))
+            }
+            other => panic!("no command that this test knows: {other:?}"),
+        };
+        done.unwrap_or_else(|error| panic!("{line}: {error}: {}", error.message()));
+    }
+    made
+}
 
-impl Request for AddRole {
+/// A POST: its path, what fills the path's placeholders, its parameters.
+struct Add(&'static str, Vec<String>, Parameters);
+
+impl Request for Add {
     const METHOD: Method = Method::Post;
-    type Answer = Option<String>;
+    type Answer = Value;
 
     fn template(&self) -> &'static str {
-        "/access/roles"
+        self.0
+    }
+
+    fn placeholders(&self) -> Vec<String> {
+        self.1.clone()
     }
 
     fn parameters(&self) -> Parameters {
-        self.0.clone()
+        self.2.clone()
     }
 }
 
@@ -168,7 +193,7 @@ struct ModifyAcl(Parameters);
 
 impl Request for ModifyAcl {
     const METHOD: Method = Method::Put;
-    type Answer = Option<String>;
+    type Answer = Value;
 
     fn template(&self) -> &'static str {
         "/access/acl"
@@ -290,6 +315,36 @@ fn doctor_says_what_is_missing_and_how_to_grant_it() {
     ----- stdout -----
     here: Proxmox VE 9.2.11
     ");
+}
+
+/// The README's five minutes, as far as they need no guest: from a hypervisor that has
+/// never heard of fedi, by doing what each command says.
+#[test]
+fn five_minutes() {
+    let runtime = Runtime::new().unwrap();
+    let sim = runtime.block_on(bare().user("fedi@pve", "unused").start()).unwrap();
+    let machine = Machine::with_inventory();
+    let told = machine.fedi(&format!(
+        "host add pve1 --endpoint {} --node pve1 --fingerprint {} --image result/nixos.qcow2 --resolver 192.0.2.1 \
+         --addresses 192.0.2.0/24,192.0.2.1,192.0.2.100,192.0.2.199 --zone example.org",
+        sim.url(),
+        sim.fingerprint()
+    ));
+    let token = administrate(&runtime, &sim, &told).unwrap();
+    assert!(told.contains("[CONFIG]/credentials/pve1/proxmox-token"), "{told}");
+    machine.write_private("config/credentials/pve1/proxmox-token", &token);
+    machine.write("inventory/result/nixos.qcow2", "");
+    // Whether Nix is here is no matter for this test.
+    machine.write("bin/nix", "#!/bin/sh\necho 'nix (Nix) 2.30.0'\n");
+    machine.chmod("bin/nix", 0o755);
+    let path = format!("{}:{}", machine.path("bin").display(), std::env::var("PATH").unwrap());
+    let doctor = || machine.tell(&machine.command(&["doctor", "pve1"]).env("PATH", &path).output().unwrap());
+    let told = doctor();
+    assert!(told.starts_with("exit code: 2"), "{told}");
+    administrate(&runtime, &sim, &told);
+    let told = doctor();
+    assert!(told.starts_with("exit code: 0") && !told.contains("problem"), "{told}");
+    assert!(told.contains("`nix (Nix) 2.30.0`"), "{told}");
 }
 
 #[test]
