@@ -126,8 +126,11 @@ impl CommandError {
 
     /// The same as part of a report, without empty lines, below something that it is about.
     pub(crate) fn render_below(&self) -> String {
-        let lines = self.render();
-        lines.lines().filter(|line| !line.is_empty()).map(|line| format!("  {line}\n")).collect()
+        let mut text = String::new();
+        for line in self.render().lines().filter(|line| !line.is_empty()) {
+            let _ = writeln!(text, "  {line}");
+        }
+        text
     }
 }
 

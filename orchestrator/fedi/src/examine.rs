@@ -69,7 +69,7 @@ pub(crate) async fn examine_host(context: &Context, name: &HostName, host: &Host
     found.add(image(context, name, host));
     match host.system.driver {
         SystemDriver::Nix => {
-            found.add(context.nix_version().await.map(|version| format!("Systems are built by `{version}`")))
+            found.add(context.nix_version().await.map(|version| format!("Systems are built by `{version}`")));
         }
         SystemDriver::Prebuilt => {
             found.add(systems(context, host));

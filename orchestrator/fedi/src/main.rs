@@ -16,7 +16,7 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::error::{CommandError, Exit};
-use crate::ui::Ui;
+use crate::ui::{Ui, json_line};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -39,8 +39,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
         let text = error.to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        let ui = Ui::new(true, false, ui::Color::Never);
-        let _ = ui.json_line(&serde_json::json!({ "error": CommandError::refused(message) }));
+        let _ = json_line(&serde_json::json!({ "error": CommandError::refused(message) }));
     }
     // A closed stdout is no failure of help.
     let _ = error.print();

@@ -22,7 +22,7 @@ use crate::context::{Context, Workshop};
 use crate::error::{CommandError, Exit};
 use crate::git;
 use crate::refuse::refused_settings;
-use crate::ui::Ui;
+use crate::ui::{Ui, json_line};
 
 /// Bring an application up, or to what its files say
 ///
@@ -150,7 +150,7 @@ async fn release_unmade(workshop: &Workshop, deployment: &Deployment) -> Result<
 /// the events.
 pub(crate) fn show(ui: Ui, plan: &Plan) -> Result<(), CommandError> {
     if ui.json {
-        return ui.json_line(&PlanReport { plan, outcome: "planned" });
+        return json_line(&PlanReport { plan, outcome: "planned" });
     }
     ui.say(&ui.paint_plan(&render::plan(plan)));
     Ok(())

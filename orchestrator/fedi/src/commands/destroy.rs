@@ -22,8 +22,8 @@ pub(crate) struct Destroy {
     /// The deployment
     deployment: String,
     /// Its name once more, instead of being asked for it
-    #[arg(long, value_name = "NAME")]
-    destroy_data: Option<String>,
+    #[arg(long = "destroy-data", value_name = "NAME")]
+    data_of: Option<String>,
     /// Accepted, but not enough: destroying data asks for the deployment's name
     #[arg(short, long, hide = true)]
     yes: bool,
@@ -82,7 +82,7 @@ async fn find(args: &Destroy, context: &Context) -> Result<(DeploymentName, Host
 /// Destroying data asks for the name, whatever `--yes` says.
 async fn agree(args: &Destroy, ui: Ui, name: &DeploymentName) -> Result<(), CommandError> {
     let flag = format!("--destroy-data={name}");
-    let answer = match &args.destroy_data {
+    let answer = match &args.data_of {
         Some(given) => given.clone(),
         None => ui.ask(&format!("Its data will be gone. Type `{name}` to destroy it: "), &flag).await?,
     };

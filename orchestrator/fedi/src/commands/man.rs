@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::cli::Cli;
 use crate::error::{CommandError, Exit};
-use crate::ui::Ui;
+use crate::ui::{Ui, json_line};
 
 /// Write the man pages into a folder
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Man, ui: Ui) -> Result<Exit, CommandError> {
     std::fs::create_dir_all(&args.folder).map_err(|error| failed(&error))?;
     clap_mangen::generate_to(Cli::command(), &args.folder).map_err(|error| failed(&error))?;
     if ui.json {
-        ui.json_line(&json!({ "folder": args.folder }))?;
+        json_line(&json!({ "folder": args.folder }))?;
     }
     ui.say(&format!("Wrote the man pages into `{}`", args.folder.display()));
     Ok(Exit::Done)

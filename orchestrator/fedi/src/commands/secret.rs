@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::cli::Global;
 use crate::context::Context;
 use crate::error::{CommandError, Exit};
-use crate::ui::{Table, Ui, local, write_out};
+use crate::ui::{Table, Ui, json_line, local, write_out};
 
 /// List, show, set and rotate the secrets of deployments
 #[derive(Debug, Subcommand)]
@@ -154,7 +154,7 @@ async fn show(args: &Show, context: &Context, store: &dyn SecretStore) -> Result
             return Err(CommandError::refused(format!("The secret `{}` is no text", entry.key))
                 .hint("Leave out `--json` to get its bytes"));
         };
-        context.ui.json_line(&BTreeMap::from([("value", text)]))?;
+        json_line(&BTreeMap::from([("value", text)]))?;
     } else {
         write_out(value.expose())?;
         if context.ui.is_terminal() && !value.expose().ends_with(b"\n") {
@@ -230,15 +230,13 @@ async fn declared(
     let (_, host) = context.folder.host(deployment.host.as_str())?;
     let manifest = context.systems(host)?.resolve(deployment).await?.manifest;
     let secrets = manifest.apps.get(deployment.app()).map(|app| &app.secrets);
-    match secrets.and_then(|secrets| secrets.get(name)) {
-        Some(secret) => Ok((secret.class, secret.generator.clone(), 0)),
-        None => {
-            let known = secrets.into_iter().flat_map(BTreeMap::keys).map(SecretName::as_str);
-            let mut error = CommandError::refused(format!("`{}` has no secret called `{name}`", deployment.app()));
-            error.hint = fedi_inventory::suggestion(name.as_str(), known);
-            Err(error)
-        }
+    if let Some(secret) = secrets.and_then(|secrets| secrets.get(name)) {
+        return Ok((secret.class, secret.generator.clone(), 0));
     }
+    let known = secrets.into_iter().flat_map(BTreeMap::keys).map(SecretName::as_str);
+    let mut error = CommandError::refused(format!("`{}` has no secret called `{name}`", deployment.app()));
+    error.hint = fedi_inventory::suggestion(name.as_str(), known);
+    Err(error)
 }
 
 async fn find(

@@ -86,24 +86,9 @@ impl Ui {
     /// Prints a report: its JSON for programs, `text` for people.
     pub(crate) fn report(self, report: &impl Serialize, text: &str) -> Result<(), CommandError> {
         if self.json {
-            return self.json_line(report);
+            return json_line(report);
         }
         write_out(text.as_bytes())
-    }
-
-    /// Prints one JSON object on a line of its own, with the schema's version.
-    pub(crate) fn json_line(self, report: &impl Serialize) -> Result<(), CommandError> {
-        let mut value = json!({ "schema": SCHEMA });
-        let body = serde_json::to_value(report)
-            .map_err(|error| CommandError::failed("Failed to print the result").because(&error))?;
-        match (&mut value, body) {
-            (serde_json::Value::Object(outer), serde_json::Value::Object(body)) => outer.extend(body),
-            (serde_json::Value::Object(outer), other) => {
-                outer.insert("items".to_owned(), other);
-            }
-            _ => {}
-        }
-        write_out(format!("{value}\n").as_bytes())
     }
 
     /// Says something that is not a result.
@@ -121,7 +106,7 @@ impl Ui {
                 report.insert("run".to_owned(), json!(ending.run));
                 report.insert("outcome".to_owned(), json!(ending.outcome));
             }
-            let _ = self.json_line(&report);
+            let _ = json_line(&report);
         }
         let text = error.render();
         let text = if self.colours(io::stderr().is_terminal()) {
@@ -183,6 +168,21 @@ pub(crate) fn local(time: Timestamp) -> String {
 /// `1 step`, `2 steps`.
 pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// Prints one JSON object on a line of its own, with the schema's version.
+pub(crate) fn json_line(report: &impl Serialize) -> Result<(), CommandError> {
+    let mut value = json!({ "schema": SCHEMA });
+    let body = serde_json::to_value(report)
+        .map_err(|error| CommandError::failed("Failed to print the result").because(&error))?;
+    match (&mut value, body) {
+        (serde_json::Value::Object(outer), serde_json::Value::Object(body)) => outer.extend(body),
+        (serde_json::Value::Object(outer), other) => {
+            outer.insert("items".to_owned(), other);
+        }
+        _ => {}
+    }
+    write_out(format!("{value}\n").as_bytes())
 }
 
 fn no_color_is_unset() -> bool {

@@ -1,8 +1,9 @@
 //! Runs the real command in folders of its own and makes a text of what it did, for
 //! snapshots: exit code, stdout, stderr, with what differs from run to run filtered out.
 
+use std::fmt::Write as _;
 use std::fs;
-use std::io::Write;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -147,7 +148,7 @@ impl Machine {
         let mut text = format!("exit code: {}\n", output.status.code().map_or("none".to_owned(), |it| it.to_string()));
         for (name, bytes) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
             if !bytes.is_empty() {
-                text.push_str(&format!("----- {name} -----\n{}", String::from_utf8_lossy(bytes)));
+                let _ = write!(text, "----- {name} -----\n{}", String::from_utf8_lossy(bytes));
             }
         }
         for (pattern, word) in &self.filters {
