@@ -23,7 +23,8 @@ async fn lost(task: Task, number: u32, fault: RequestFault, goal: &fedi_test::wo
     let plan = bed.plan().await;
     let engine = bed.site.engine();
     let mut outcome = engine.start(&plan).await.unwrap();
-    let hit = bed.site.sim.requests().get(number as usize).map(|request| format!("{} {}", request.method, request.path));
+    let hit =
+        bed.site.sim.requests().get(number as usize).map(|request| format!("{} {}", request.method, request.path));
     let at = format!("{at} ({})", hit.unwrap_or_default());
     if let Outcome::Paused { run, pivoted, .. } = outcome {
         assert!(pivoted, "{at}: {outcome:?}");
