@@ -1,6 +1,8 @@
 //! The Proxmox driver on the simulator: what it makes, what it never touches, and what
 //! it does when things go wrong half-way.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -131,7 +133,7 @@ async fn place_with(sim: SimBuilder, change: impl FnOnce(&mut Settings)) -> Plac
     let path: PathBuf = folder.path().join("guest.qcow2");
     let bytes = qcow2();
     std::fs::write(&path, &bytes).unwrap();
-    let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex::encode(Sha256::digest(&bytes));
     let mut settings = settings(&sim);
     change(&mut settings);
     let requests = Arc::new(Counter::default());

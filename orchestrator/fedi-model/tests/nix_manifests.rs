@@ -3,6 +3,8 @@
 //! change; this test reads them with unknown fields refused. So neither side can
 //! change alone.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;

@@ -159,13 +159,11 @@ impl Testbed for SiteBed {
     }
 
     async fn plan(&self) -> Plan {
-        match self.task {
-            Task::Destroy => self.site.destroy_plan("matrix").await.unwrap(),
-            _ => {
-                let deployment = self.site.wiring.deployment("matrix");
-                self.site.wiring.desk.deploy(&deployment).await.unwrap().plan
-            }
+        if self.task == Task::Destroy {
+            return self.site.destroy_plan("matrix").await.unwrap();
         }
+        let deployment = self.site.wiring.deployment("matrix");
+        self.site.wiring.desk.deploy(&deployment).await.unwrap().plan
     }
 
     /// As it is when the command has ended: that lets go of what was held for its plan.

@@ -136,7 +136,7 @@ impl Layout {
     /// SHA-256 of the image, in hexadecimal digits.
     pub fn image_sha256(&self) -> String {
         let content = fs::read(self.image()).unwrap();
-        Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(Sha256::digest(content))
     }
 }
 

@@ -106,7 +106,8 @@ impl Wiring {
             folder.fedi().secrets.recipients.clone(),
         ));
         let addresses: Arc<dyn AddressBook> = Arc::new(AddressTable::new(store.clone(), wires.clock.clone()));
-        let dns: Arc<dyn Dns> = wires.dns.clone().unwrap_or_else(|| Arc::new(zone.clone()));
+        let own_zone = wires.dns.is_none().then(|| zone.clone());
+        let dns: Arc<dyn Dns> = wires.dns.unwrap_or_else(|| Arc::new(zone.clone()));
         let ssh = SshAccess::new(folder.ssh_key().unwrap());
         let clock = Arc::new(FastClock::new(wires.speed));
         let (mut hosts, mut systems, mut hypervisors) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
@@ -130,7 +131,6 @@ impl Wiring {
                 HostDrivers { hypervisor, dns: dns.clone(), systems: source, host_key_pin: file.host_key_pin };
             hosts.insert(name.clone(), drivers);
         }
-        let own_zone = wires.dns.is_none().then(|| zone.clone());
         let site = Site::new(
             hosts,
             addresses.clone(),

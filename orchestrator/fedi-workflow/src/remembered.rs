@@ -102,7 +102,7 @@ impl Desk {
         if !ledger.contains_key(&ResourceId::system(name)) {
             return Ok(false);
         }
-        let setting = admin_setting(&uuid);
+        let setting = admin_setting(uuid);
         if self.store.setting(&setting).await?.is_some() {
             return Ok(true);
         }

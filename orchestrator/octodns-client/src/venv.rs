@@ -93,7 +93,7 @@ fn root(dir: &Path, spec: &VenvSpec) -> PathBuf {
         hash.update(package);
     }
     let digest = hash.finalize();
-    let name = digest[..8].iter().fold(String::from("octodns-"), |name, byte| format!("{name}{byte:02x}"));
+    let name = format!("octodns-{}", hex::encode(&digest[..8]));
     dir.join(name)
 }
 

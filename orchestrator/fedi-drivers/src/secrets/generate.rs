@@ -70,7 +70,7 @@ fn random(bytes: u16) -> Zeroizing<Vec<u8>> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(bytes)
 }
 
 /// A line as `generate_signing_key` of Synapse writes it

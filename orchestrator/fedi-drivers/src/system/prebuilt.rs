@@ -157,7 +157,7 @@ fn key(base: &Path, context: &tera::Context) -> io::Result<String> {
         hash.update(found.mode().to_be_bytes());
     }
     hash.update(context.clone().into_json().to_string());
-    Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(&hash.finalize()[..16]))
 }
 
 /// Every file and link below `folder`, sorted.
@@ -274,7 +274,7 @@ async fn copy(
         }
     };
     let work = async {
-        let (_, _, status) = tokio::join!(watch, stderr.read_to_string(&mut complaint), child.wait());
+        let ((), _, status) = tokio::join!(watch, stderr.read_to_string(&mut complaint), child.wait());
         status
     };
     let status = tokio::select! {
@@ -318,10 +318,10 @@ mod tests {
             file: DeploymentFile {
                 app: AppName::new("matrix").unwrap(),
                 domain: Domain::new(domain).unwrap(),
-                resources: Default::default(),
-                dns: Default::default(),
+                resources: fedi_model::inventory::Resources::default(),
+                dns: fedi_model::inventory::DnsWishes::default(),
                 admin_email: None,
-                settings: Default::default(),
+                settings: serde_json::Map::default(),
             },
             has_nix: false,
         }

@@ -65,12 +65,7 @@ pub(crate) struct SecretHash(String);
 
 impl SecretHash {
     pub(crate) fn of(secret: &str) -> Self {
-        use std::fmt::Write as _;
-        let digest = Sha256::digest(secret.as_bytes());
-        Self(digest.iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        }))
+        Self(hex::encode(Sha256::digest(secret.as_bytes())))
     }
 
     pub(crate) fn matches(&self, secret: &str) -> bool {

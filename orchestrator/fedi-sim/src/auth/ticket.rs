@@ -1,7 +1,5 @@
 //! Tickets and CSRF tokens. They have PVE's shape; the signature is the simulator's own.
 
-use std::fmt::Write as _;
-
 use sha2::{Digest, Sha256};
 
 use crate::sim::Sim;
@@ -12,11 +10,7 @@ const LIFETIME: u64 = 2 * 3600;
 const GRACE: u64 = 300;
 
 fn signature(key: &str, purpose: &str, data: &str) -> String {
-    let digest = Sha256::digest(format!("{key}\0{purpose}\0{data}\0{key}"));
-    digest.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex::encode(Sha256::digest(format!("{key}\0{purpose}\0{data}\0{key}")))
 }
 
 fn is_timely(stamp: &str, now: u64) -> bool {

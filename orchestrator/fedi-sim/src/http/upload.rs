@@ -43,7 +43,7 @@ pub(crate) async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
     let nine = sim.version.major() >= 9;
     let (field_line, failed_line) = if nine { (1325, 1370) } else { (1281, 1317) };
     let id: [u8; 16] = sim.random_bytes();
-    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(id);
     let folder = sim.directory.join("uploads");
     tokio::fs::create_dir_all(&folder).await?;
     let path = folder.join(format!("pveupload-{hex}"));

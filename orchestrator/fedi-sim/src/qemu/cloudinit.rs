@@ -147,7 +147,7 @@ pub(crate) fn cloudinit_dump(call: &Call) -> ApiResult<Reply> {
         "network" => network_data(&call.sim, vm),
         _ => {
             let all = user_data(vm, vmid, false) + &network_data(&call.sim, vm);
-            let digest: String = Sha1::digest(all).iter().map(|byte| format!("{byte:02x}")).collect();
+            let digest = hex::encode(Sha1::digest(all));
             format!("instance-id: {digest}\n")
         }
     };

@@ -119,7 +119,7 @@ fn text(vm: &Vm) -> String {
 
 /// SHA-1 of the file.
 pub(super) fn digest(vm: &Vm) -> String {
-    Sha1::digest(text(vm)).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha1::digest(text(vm)))
 }
 
 #[cfg(test)]

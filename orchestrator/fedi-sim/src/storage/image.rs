@@ -82,7 +82,7 @@ pub(crate) fn inspect_untrusted(
 pub(crate) fn sha256_of(path: &Path) -> io::Result<String> {
     let mut hasher = Sha256::new();
     io::copy(&mut File::open(path)?, &mut hasher)?;
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(hasher.finalize()))
 }
 
 /// A small, valid and empty qcow2 header, for tests and demonstrations.

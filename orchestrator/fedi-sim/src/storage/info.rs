@@ -18,7 +18,7 @@ fn visible(call: &Call, state: &State, storage: &str) -> bool {
 fn config_row(state: &State, storage: &StorageConfig) -> Value {
     let texts: Vec<String> = state.storages.iter().map(|storage| format!("{storage:?}")).collect();
     let digest = Sha256::digest(texts.join("\n"));
-    let digest: String = digest.iter().take(20).map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(&digest[..20]);
     let mut row = Map::new();
     row.insert("storage".to_owned(), storage.id.as_str().into());
     row.insert("type".to_owned(), storage.kind.as_str().into());

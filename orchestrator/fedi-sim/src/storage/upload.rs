@@ -14,7 +14,7 @@ use crate::sim::Sim;
 use crate::tasks::{self, Worker};
 
 fn hash<D: Digest>(bytes: &[u8]) -> String {
-    D::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(D::digest(bytes))
 }
 
 /// Hash of a file by the name of the algorithm.

@@ -185,9 +185,7 @@ impl GuestSession for StandInSession {
         delivery: &Delivery,
         values: &BTreeMap<SecretName, (SecretValue, u32)>,
     ) -> Result<(), DriverError> {
-        let digest = |value: &SecretValue| -> String {
-            Sha256::digest(value.expose()).iter().map(|byte| format!("{byte:02x}")).collect()
-        };
+        let digest = |value: &SecretValue| -> String { hex::encode(Sha256::digest(value.expose())) };
         let secrets: BTreeMap<String, (u32, String)> = delivery
             .files
             .keys()

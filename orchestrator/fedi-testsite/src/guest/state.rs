@@ -85,7 +85,7 @@ impl GuestState {
 /// A host key that only this text has; a real one is made at the first boot.
 pub(super) fn key_of(text: &str) -> String {
     use sha2::{Digest, Sha256};
-    let digest: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(Sha256::digest(text));
     format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{digest}")
 }
 
