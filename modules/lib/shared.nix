@@ -65,7 +65,8 @@ rec {
 
   # Stops taking requests (nginx answers 503) and lets queued work run out: `stop` names
   # units that would bring more, `busy` prints the number of pieces of work that are left.
-  # The limit is the hook's own. When it fails, requests are taken again.
+  # The limit is the hook's own. When it fails, requests are taken again and what was
+  # stopped starts again; one that ended well is undone by `fedi-guest gate start`.
   drain =
     {
       description,
@@ -96,7 +97,10 @@ rec {
         done
       '';
       postStop = ''
-        [ "$SERVICE_RESULT" = success ] || rm -f /run/fedi/maintenance
+        if [ "$SERVICE_RESULT" != success ]; then
+          rm -f /run/fedi/maintenance
+          ${lib.optionalString (stop != [ ]) "systemctl start --no-block ${lib.escapeShellArgs stop}"}
+        fi
       '';
       serviceConfig.Type = "oneshot";
     };

@@ -14,6 +14,9 @@ lib.mapAttrs (
     ) config.systemd.services;
   in
   lib.mapAttrs (_: unit: unit.script) ours
+  // lib.mapAttrs' (name: unit: lib.nameValuePair "post-stop ${name}" unit.postStop) (
+    lib.filterAttrs (_: unit: unit.postStop != "") ours
+  )
   // lib.mapAttrs' (
     name: text: lib.nameValuePair "pre-switch ${name}" text
   ) config.system.preSwitchChecks

@@ -123,6 +123,42 @@ def leases(scripts):
         yield "a switch to an older system is refused", None if result.returncode != 0 else "it succeeded"
 
 
+def drains(scripts):
+    """Queued work runs out behind a 503; what fails is undone."""
+    scripts = scripts["mastodon-local"]
+    with tempfile.TemporaryDirectory() as root:
+        root = pathlib.Path(root)
+        (root / "run").mkdir()
+        (root / "bin").mkdir()
+        stand_ins = {
+            "systemctl": f'echo "$*" >>{root}/calls',
+            "sleep": "true",
+            # Two pieces of work, then none.
+            "redis-cli": f'case $* in *smembers*) echo default ;; *) cat {root}/left; echo 0 >{root}/left ;; esac',
+        }
+        for name, text in stand_ins.items():
+            (root / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+            (root / "bin" / name).chmod(0o755)
+        (root / "left").write_text("2\n")
+        path = f"{root / 'bin'}:{os.environ['PATH']}"
+        maintenance = root / "run/fedi/maintenance"
+        timer = "mastodon-media-auto-remove.timer"
+
+        result = bash(inside(scripts["fedi-mastodon-drain"], root), PATH=path)
+        fine = result.returncode == 0 and "2 pieces of work are left" in result.stdout and maintenance.exists()
+        yield "a drain waits for queued work", None if fine else result.stdout + result.stderr
+
+        calls = root / "calls"
+        after = inside(scripts["post-stop fedi-mastodon-drain"], root)
+        bash(after, PATH=path, SERVICE_RESULT="success")
+        fine = maintenance.exists() and calls.read_text() == f"stop {timer}\n"
+        yield "a drain that ended well stays", None if fine else calls.read_text()
+
+        bash(after, PATH=path, SERVICE_RESULT="timeout")
+        fine = not maintenance.exists() and calls.read_text().endswith(f"start --no-block {timer}\n")
+        yield "a drain that failed is undone", None if fine else calls.read_text()
+
+
 def provision():
     """Garage's layout, keys and buckets: made once, left alone the second time. Held
     against a stand-in of its admin API."""
@@ -271,6 +307,7 @@ def check(scripts, skip):
     else:
         skip("no jq or curl here: Garage's provisioning is not run")
     yield from leases(scripts)
+    yield from drains(scripts)
     can_drop_root = os.geteuid() != 0 or shutil.which("runuser")
     if any(pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb")) and shutil.which("psql") and can_drop_root:
         yield from database(scripts)

@@ -5,10 +5,13 @@ use std::time::Duration;
 use crate::error::GuestError;
 use crate::guest::Guest;
 use crate::protocol::{ErrorKind, Gate, GateAction, Gated, HookResult, RunHook, Unit};
-use crate::{lease, manifest, secrets, systemd};
+use crate::{file, lease, manifest, secrets, systemd};
 
 /// Lines of the journal that a result carries.
 const LINES: usize = 40;
+
+/// While this is there nginx answers 503: a drain is going on (`modules/contracts/web.nix`).
+const MAINTENANCE: &str = "/run/fedi/maintenance";
 
 /// Starts a oneshot service and waits for its end. One that is starting already
 /// (an earlier session was cut off) is joined, not started twice.
@@ -44,7 +47,8 @@ pub(crate) fn run(guest: &Guest, request: &RunHook) -> Result<HookResult, GuestE
     Ok(HookResult { succeeded, timed_out, unit: unit_after, journal })
 }
 
-/// Starts or stops an application's gate.
+/// Starts or stops an application's gate. Started, it takes requests again: a drain that
+/// is undone leaves the gate open, so that starting it starts nothing that could.
 pub(crate) fn gate(guest: &Guest, request: &Gate) -> Result<Gated, GuestError> {
     let app = manifest::app(guest, &request.app)?;
     let verb = match request.action {
@@ -58,6 +62,9 @@ pub(crate) fn gate(guest: &Guest, request: &Gate) -> Result<Gated, GuestError> {
     let limit = Duration::from_secs(u64::from(request.timeout_s));
     systemd::job(guest, verb, &app.gate, limit)?;
     let gate = systemd::show_one(guest, &app.gate)?;
+    if request.action == GateAction::Start && gate.unit.active == "active" {
+        file::remove(&guest.path(MAINTENANCE))?;
+    }
     let names = units_of(&app.units, &gate.parts, &app.gate);
     let units = systemd::show(guest, &names)?.into_iter().map(|shown| shown.unit);
     let wrong: Vec<Unit> = units

@@ -99,12 +99,22 @@ fn shown_from(fields: &BTreeMap<&str, &str>) -> Shown {
     Shown { unit, parts, transient }
 }
 
-/// The names of all failed units.
+/// The names of all failed units that the active system has.
 pub(crate) fn failed(guest: &Guest) -> Result<Vec<String>, GuestError> {
     let mut systemctl = guest.command("systemctl");
     systemctl.args(["list-units", "--state=failed", "--all", "--plain", "--no-legend", "--no-pager", "--full"]);
-    let text = command::succeed(systemctl, SHORT)?;
-    Ok(text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+    Ok(parse_failed(&command::succeed(systemctl, SHORT)?))
+}
+
+/// Reads the output of `systemctl list-units --plain`: name, load state and more. Of a unit
+/// that went with an earlier system, or that this one switches off, systemd keeps the
+/// failure: it says nothing of the system that is active.
+fn parse_failed(text: &str) -> Vec<String> {
+    let columns = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    columns
+        .filter(|columns| !matches!(columns.get(1), Some(&("not-found" | "masked"))))
+        .filter_map(|columns| columns.first().map(|name| (*name).to_owned()))
+        .collect()
 }
 
 /// Runs `systemctl <verb> <unit>`. `Ok(false)` if the unit's job failed.
@@ -171,6 +181,13 @@ mod tests {
         assert_eq!(shown[0].unit.restarts, Some(2));
         assert_eq!(shown[1].parts, ["a.service", "c.service"]);
         assert_eq!(shown[1].unit.result, None);
+    }
+
+    #[test]
+    fn what_the_active_system_lacks_has_not_failed() {
+        let text = "a.service loaded failed failed It says so\nb.service not-found failed failed b.service\n\
+                    c.service masked failed failed c.service\n";
+        assert_eq!(parse_failed(text), ["a.service"]);
     }
 
     #[test]

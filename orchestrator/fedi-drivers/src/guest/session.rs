@@ -308,16 +308,15 @@ impl GuestSession for AgentSession {
             cx.progress(&format!("{word} {app}"), None, None);
             let call = protocol::Gate { app: app.clone(), action, timeout_s: seconds(timeout) };
             let gated = self.call(call, timeout + QUICK, cx).await?;
-            if gated.wrong.is_empty() {
+            let troubles = gated.troubles(action);
+            if troubles.is_empty() {
                 continue;
             }
             let mut error = DriverError::new(
                 DriverErrorKind::Failed,
                 format!("Failed to restart `{app}` on the guest `{}`", self.target.deployment()),
             );
-            for unit in gated.wrong {
-                error = error.cause(format!("`{}` is {} ({})", unit.name, unit.active, unit.sub));
-            }
+            error.causes.extend(troubles);
             return Err(error.hint("Look at the units' journal on the guest"));
         }
         Ok(())

@@ -7,8 +7,10 @@ mod print;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use fedi_guest::protocol::{ErrorKind, Event, Health};
+use fedi_guest::protocol::{ErrorKind, Event, Gate, GateAction, Gated, Health, Op};
 use fedi_guest::{Guest, GuestError, agent, serve};
+
+use serde_json::Value;
 
 use args::{Action, HELP, Invocation};
 
@@ -70,6 +72,11 @@ fn perform(invocation: &Invocation) -> Result<ExitCode, GuestError> {
             } else {
                 show(&print::text(op, &answer));
             }
+            if let Op::Gate(gate) = op
+                && !gate_did(gate, answer.clone(), invocation.json)
+            {
+                return Ok(ExitCode::from(FAILED));
+            }
             let unhealthy = serde_json::from_value::<Health>(answer).is_ok_and(|health| !health.healthy);
             if unhealthy {
                 return Ok(ExitCode::from(UNHEALTHY));
@@ -77,6 +84,23 @@ fn perform(invocation: &Invocation) -> Result<ExitCode, GuestError> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether all is as the gate's action should have left it; says on stderr what is not.
+fn gate_did(gate: &Gate, answer: Value, json: bool) -> bool {
+    let troubles = serde_json::from_value::<Gated>(answer).map(|gated| gated.troubles(gate.action)).unwrap_or_default();
+    if troubles.is_empty() {
+        return true;
+    }
+    if !json {
+        let (verb, app) = (if gate.action == GateAction::Start { "start" } else { "stop" }, &gate.app);
+        eprintln!("error: Failed to {verb} `{app}`");
+        for trouble in troubles {
+            eprintln!("  Caused by: {trouble}");
+        }
+        eprintln!("\nhint: `journalctl -u fedi-{app}-lease.service` says why the lease was refused, where it was");
+    }
+    false
 }
 
 fn show(text: &str) {

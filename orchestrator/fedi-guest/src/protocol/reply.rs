@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::GateAction;
+
 /// Answer to `ping`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pong {
@@ -248,6 +250,19 @@ pub struct Gated {
     pub gate: Unit,
     /// Units of the application that are failed, or are active behind a stopped gate.
     pub wrong: Vec<Unit>,
+}
+
+impl Gated {
+    /// What is not as `action` should have left it, in words; empty if all is.
+    pub fn troubles(&self, action: GateAction) -> Vec<String> {
+        let stands = match action {
+            GateAction::Start => self.gate.active == "active",
+            GateAction::Stop => matches!(self.gate.active.as_str(), "inactive" | "failed"),
+        };
+        let gate = (!stands).then_some(&self.gate);
+        let say = |unit: &Unit| format!("`{}` is {} ({})", unit.name, unit.active, unit.sub);
+        gate.into_iter().chain(&self.wrong).map(say).collect()
+    }
 }
 
 /// Answer to `health`.

@@ -97,6 +97,51 @@ fn not_well_is_told() -> Result<()> {
 }
 
 #[test]
+fn a_failure_is_forgotten_with_its_unit() -> Result<()> {
+    let Some(guest) = harness::boot() else { return Ok(()) };
+    let mut session = guest.session()?;
+    let unit = "/run/systemd/system/gone.service";
+    guest.run(&format!("printf '[Service]\\nType=oneshot\\nExecStart=/bin/false\\n' >{unit}"))?;
+    guest.try_run("systemctl daemon-reload; systemctl start gone.service")?;
+    let mut subjects = || -> Result<Vec<String>> {
+        Ok(session.ok(HealthRequest::default())?.problems.into_iter().map(|problem| problem.subject).collect())
+    };
+    assert_eq!(subjects()?, ["gone.service"]);
+    guest.run(&format!("rm {unit} && systemctl daemon-reload"))?;
+    assert!(guest.run("systemctl --failed --plain --no-legend")?.contains("gone.service"));
+    assert_eq!(subjects()?, [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn a_gate_that_does_not_open_is_a_failed_command() -> Result<()> {
+    let Some(guest) = harness::boot() else { return Ok(()) };
+    let mut session = guest.session()?;
+    install(&guest, &mut session)?;
+    session.ok(LeaseGrant { app: toy(), epoch: 1, holder: guest.uuid })?;
+    let folder = "/run/systemd/system/fedi-toy-lease.service.d";
+    guest.run(&format!(
+        "mkdir {folder} && printf '[Service]\\nExecStartPre=/bin/false\\n' >{folder}/fail.conf && systemctl daemon-reload"
+    ))?;
+    let output = guest.try_run("fedi-guest gate start toy")?;
+    assert_eq!(output.status.code(), Some(1));
+    let talk = String::from_utf8(output.stderr)?;
+    for said in ["error: Failed to start `toy`", "`fedi-toy.target` is inactive", "`fedi-toy-lease.service` is failed"]
+    {
+        assert!(talk.contains(said), "{said}: {talk}");
+    }
+    guest.run(&format!("rm -r {folder} && systemctl daemon-reload"))?;
+    guest.run("fedi-guest gate start toy")?;
+
+    // A drain is undone: the gate was never closed, and requests are taken again.
+    guest.run("touch /run/fedi/maintenance && systemctl stop toy-clean.timer")?;
+    guest.run("fedi-guest gate start toy && test ! -e /run/fedi/maintenance")?;
+    assert_eq!(active(&mut session, "toy-clean.timer")?, "active");
+    guest.run("fedi-guest gate stop toy")?;
+    Ok(())
+}
+
+#[test]
 fn secrets_and_a_full_disk() -> Result<()> {
     let Some(guest) = harness::boot() else { return Ok(()) };
     let mut session = guest.session()?;
