@@ -40,6 +40,18 @@ pub fn perform(guest: &Guest, op: Op, emit: &mut dyn FnMut(Event)) -> Result<Val
         Op::StageSystem(request) => value(&system::stage(guest, &request)?),
         Op::SealSystem(request) => value(&system::seal(guest, &request)?),
         Op::Prune(request) => value(&system::prune(guest, &request)?),
+        Op::StatePause(_)
+        | Op::StateResume(_)
+        | Op::StateCapture(_)
+        | Op::StatePlaces(_)
+        | Op::StateRestore(_)
+        | Op::StateVerify(_)
+        | Op::StateClear(_)
+        | Op::BackupConfigure(_)
+        | Op::BackupStatus(_) => Err(GuestError::refused(
+            ErrorKind::Unsupported,
+            format!("This agent does not carry `{}` out yet", op.name()),
+        )),
     }
 }
 

@@ -12,5 +12,6 @@ pub mod name;
 pub mod plan;
 pub mod resource;
 pub mod run;
+pub mod state;
 
 pub use name::{AppName, DeploymentName, Domain, HostName, NameError, SecretName};

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use fedi_model::manifest::{App, SecretClass};
+pub use fedi_model::state::Consistency;
 use fedi_model::{AppName, DeploymentName, SecretName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -49,19 +50,6 @@ pub struct Snapshot {
     /// The secrets that the state cannot be read without. Never a value.
     #[serde(default)]
     pub secrets: BTreeMap<SecretName, ObservedSecret>,
-}
-
-/// What may have moved while state was captured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Consistency {
-    /// The application ran; items were captured in any order.
-    Live,
-    /// The application ran; databases were captured before the files they point to,
-    /// so that a row may lack nothing and a file may lack its row.
-    DumpThenFiles,
-    /// No process of the application ran. The only one that moves a deployment.
-    Quiesced,
 }
 
 /// A secret at the time of capturing.

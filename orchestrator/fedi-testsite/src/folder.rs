@@ -21,6 +21,11 @@ const SSH_PUBLIC: &str =
 /// What the application of a test site declares: of each kind one, so that runs are short.
 const MANIFEST: &str = r#"{ "schema": 1, "apps": { "matrix": {
   "version": "1.0", "upgradesFrom": "1.0", "gate": "fedi-matrix.target",
+  "items": {
+    "db": { "postgres": { "database": "synapse", "owner": "synapse", "major": 15, "locale": "C" } },
+    "media": { "directory": { "path": "/var/lib/matrix-synapse/media_store", "owner": "matrix-synapse" } }
+  },
+  "order": ["db", "media"],
   "secrets": {
     "signing-key": { "class": "identity", "generator": "synapseSigningKey",
       "path": "/var/lib/fedi/secrets/matrix/signing-key" },

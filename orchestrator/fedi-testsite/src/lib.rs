@@ -5,7 +5,7 @@
 //! What stands in for something is called so: [`StandInGuests`] for machines that boot
 //! and for what is on them, reached without SSH; [`StandInZone`] for a DNS zone and its
 //! servers; [`StandInSystems`] for the copying of systems; [`StandInOutside`] for looking
-//! from outside. They keep their state in files, so that it outlives a process that is
+//! from outside; [`StandInRepositories`] for repositories of snapshots. They keep their state in files, so that it outlives a process that is
 //! killed, and they refuse what the real ones refuse.
 //!
 //! A dev-dependency of tests and of the benches; it panics where a test should fail.
@@ -25,7 +25,10 @@ mod zone;
 pub use bed::{SiteBed, Task};
 pub use clock::FastClock;
 pub use folder::Layout;
-pub use guest::{AppState, GuestFault, GuestState, StandInGuests, StandInMachines};
+pub use guest::{
+    AppState, BackupSettings, GuestFault, GuestState, StandInGuests, StandInMachines, StandInRepositories,
+    StandInRepository, StandInSnapshot,
+};
 pub use outside::StandInOutside;
 pub use site::{Setup, TestSite};
 pub use system::StandInSystems;

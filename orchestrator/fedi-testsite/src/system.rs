@@ -24,7 +24,9 @@ impl StandInSystems {
 #[async_trait]
 impl SystemSource for StandInSystems {
     async fn resolve(&self, deployment: &Deployment) -> Result<Resolved, DriverError> {
-        self.inner.resolve(deployment).await
+        let resolved = self.inner.resolve(deployment).await?;
+        self.guests.declared(&resolved.toplevel, &resolved.manifest);
+        Ok(resolved)
     }
 
     async fn transfer(&self, system: &System, host_key: &str, _: &dyn StepContext) -> Result<(), DriverError> {

@@ -3,6 +3,7 @@
 
 mod session;
 mod ssh;
+mod state;
 
 pub(crate) use session::AgentSession;
 pub use ssh::{SshAccess, SshTarget};

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fedi_engine::drivers::{
-    Activation, Confirm, DriverError, DriverErrorKind, Facts, GuestSession, HookOutcome, NoStep, SecretValue,
-    StepContext, UnitHealth,
+    Activation, BackupConfig, BackupStatus, Capture, Captured, Confirm, DriverError, DriverErrorKind, Facts,
+    GuestSession, HookOutcome, NoStep, Paused, Place, RepositoryAccess, Restore, Restored, SecretValue, StepContext,
+    UnitHealth,
 };
 use fedi_guest::protocol::{
-    self, Call, ClientLine, ErrorKind, ErrorReply, Event, GuestLine, Hello, Phase, Reason, Request,
+    self, Call, ClientLine, ErrorKind, ErrorReply, Event, GuestLine, Hello, Op, Phase, Reason, Request,
 };
 use fedi_model::name::{AppName, SecretName};
 use fedi_model::resource::{Delivery, Lease};
@@ -21,12 +22,16 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::ssh::{SshTarget, missing_program};
+use super::state;
 
 /// How long an answer to something quick may take.
-const QUICK: Duration = Duration::from_secs(60);
+pub(super) const QUICK: Duration = Duration::from_secs(60);
 
 /// How long `switch-to-configuration` may take.
 const SWITCH: Duration = Duration::from_secs(900);
+
+/// How long a guest may take to call off a capture or a restore.
+const CALLED_OFF: Duration = Duration::from_secs(300);
 
 /// Lines of stderr that are kept to tell what went wrong.
 const STDERR_LINES: usize = 20;
@@ -35,8 +40,11 @@ const STDERR_LINES: usize = 20;
 pub(crate) struct AgentSession {
     target: SshTarget,
     child: Child,
-    input: ChildStdin,
+    /// `None` once the guest was told to call off what it does.
+    input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
+    /// What has come of the next line so far.
+    partial: Vec<u8>,
     stderr: Arc<Mutex<VecDeque<String>>>,
     next: u64,
 }
@@ -66,7 +74,15 @@ impl AgentSession {
                 kept.push_back(line);
             }
         });
-        let mut session = Self { target, child, input, output: BufReader::new(output), stderr, next: 1 };
+        let mut session = Self {
+            target,
+            child,
+            input: Some(input),
+            output: BufReader::new(output),
+            partial: Vec::new(),
+            stderr,
+            next: 1,
+        };
         session.send(&ClientLine::Hello { hello: Hello::ours() }).await?;
         match session.receive(QUICK).await? {
             GuestLine::Hello(hello) => hello.check().map_err(|error| {
@@ -94,9 +110,10 @@ impl AgentSession {
         let mut text =
             Zeroizing::new(serde_json::to_vec(line).map_err(|_| self.babble("a request does not serialise"))?);
         text.push(b'\n');
+        let Some(input) = &mut self.input else { return Err(self.babble("the conversation was called off")) };
         let sent = async {
-            self.input.write_all(&text).await?;
-            self.input.flush().await
+            input.write_all(&text).await?;
+            input.flush().await
         };
         match sent.await {
             Ok(()) => Ok(()),
@@ -104,11 +121,11 @@ impl AgentSession {
         }
     }
 
+    /// The next line. Can be dropped and called again: nothing of the line is lost.
     async fn receive(&mut self, patience: Duration) -> Result<GuestLine, DriverError> {
-        let mut line = Vec::new();
-        let limit = u64::try_from(protocol::MAX_LINE).unwrap_or(u64::MAX);
-        let mut reader = (&mut self.output).take(limit);
-        let read = tokio::time::timeout(patience, reader.read_until(b'\n', &mut line)).await;
+        let limit = protocol::MAX_LINE.saturating_sub(self.partial.len());
+        let mut reader = (&mut self.output).take(u64::try_from(limit).unwrap_or(u64::MAX));
+        let read = tokio::time::timeout(patience, reader.read_until(b'\n', &mut self.partial)).await;
         match read {
             Err(_) => Err(DriverError::new(
                 DriverErrorKind::Unavailable,
@@ -116,8 +133,9 @@ impl AgentSession {
             )
             .cause(format!("Nothing came within {} s", patience.as_secs()))),
             Ok(Err(_)) => Err(self.ended().await),
-            Ok(Ok(_)) if line.last() != Some(&b'\n') => Err(self.ended().await),
+            Ok(Ok(_)) if self.partial.last() != Some(&b'\n') => Err(self.ended().await),
             Ok(Ok(_)) => {
+                let mut line = std::mem::take(&mut self.partial);
                 line.pop();
                 GuestLine::parse(&line).map_err(|error| self.babble(&error.to_string()))
             }
@@ -156,12 +174,30 @@ impl AgentSession {
     ) -> Result<Result<C::Reply, ErrorReply>, DriverError> {
         let id = self.next;
         self.next += 1;
-        self.send(&ClientLine::Request(Request { id, op: call.into() })).await?;
+        let op: Op = call.into();
+        let gives_up = op.is_state();
+        self.send(&ClientLine::Request(Request { id, op })).await?;
+        let mut patience = patience;
         loop {
-            match self.receive(patience).await? {
+            let calling_off = gives_up && self.input.is_some();
+            let line = tokio::select! {
+                line = self.receive(patience) => line?,
+                // The agent calls the operation off when it is hung up on, and says so.
+                () = cx.interrupted(), if calling_off => {
+                    self.input = None;
+                    patience = patience.min(CALLED_OFF);
+                    cx.progress("calling off", None, None);
+                    continue;
+                }
+            };
+            match line {
                 GuestLine::Event { id: about, event } if about == id => match event {
                     Event::Output { line } => cx.progress(&line, None, None),
                     Event::Phase { phase } => cx.progress(phase_word(&phase), None, None),
+                    Event::Progress { what, bytes, of_bytes, count, rate } => {
+                        cx.progress(&state::progress_line(&what, count, rate), Some(bytes), of_bytes);
+                    }
+                    Event::Notice { message } => cx.notice(&message),
                 },
                 GuestLine::Response { id: Some(about), result } if about == id => {
                     return Ok(match result {
@@ -176,14 +212,41 @@ impl AgentSession {
         }
     }
 
+    /// Fails if units are not as the gate is.
+    pub(super) fn gated(
+        &self,
+        verb: &str,
+        app: &AppName,
+        gated: &protocol::Gated,
+        action: protocol::GateAction,
+    ) -> Result<(), DriverError> {
+        let troubles = gated.troubles(action);
+        if troubles.is_empty() {
+            return Ok(());
+        }
+        let message = format!("Failed to {verb} `{app}` on the guest `{}`", self.target.deployment());
+        let mut error = DriverError::new(DriverErrorKind::Failed, message);
+        error.causes.extend(troubles);
+        Err(error.hint("Look at the units' journal on the guest"))
+    }
+
     fn refused(&self, error: ErrorReply) -> DriverError {
         let kind = match error.kind {
-            ErrorKind::DiskFull | ErrorKind::Busy | ErrorKind::Timeout => DriverErrorKind::Unavailable,
-            ErrorKind::Permission => DriverErrorKind::Denied,
-            ErrorKind::WrongGuest | ErrorKind::StaleEpoch => DriverErrorKind::Foreign,
-            ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::Protocol | ErrorKind::Missing => {
-                DriverErrorKind::Invalid
-            }
+            ErrorKind::DiskFull
+            | ErrorKind::Busy
+            | ErrorKind::Timeout
+            | ErrorKind::Changed
+            | ErrorKind::Locked
+            | ErrorKind::Unreachable => DriverErrorKind::Unavailable,
+            ErrorKind::Permission | ErrorKind::Password => DriverErrorKind::Denied,
+            ErrorKind::WrongGuest | ErrorKind::StaleEpoch | ErrorKind::NotEmpty => DriverErrorKind::Foreign,
+            ErrorKind::Held | ErrorKind::Running => DriverErrorKind::Drift,
+            ErrorKind::Cancelled => DriverErrorKind::Interrupted,
+            ErrorKind::Invalid
+            | ErrorKind::Unsupported
+            | ErrorKind::Protocol
+            | ErrorKind::Missing
+            | ErrorKind::Incompatible => DriverErrorKind::Invalid,
             _ => DriverErrorKind::Failed,
         };
         let message = format!("Guest `{}`: {}", self.target.deployment(), error.message);
@@ -308,16 +371,7 @@ impl GuestSession for AgentSession {
             cx.progress(&format!("{word} {app}"), None, None);
             let call = protocol::Gate { app: app.clone(), action, timeout_s: seconds(timeout) };
             let gated = self.call(call, timeout + QUICK, cx).await?;
-            let troubles = gated.troubles(action);
-            if troubles.is_empty() {
-                continue;
-            }
-            let mut error = DriverError::new(
-                DriverErrorKind::Failed,
-                format!("Failed to restart `{app}` on the guest `{}`", self.target.deployment()),
-            );
-            error.causes.extend(troubles);
-            return Err(error.hint("Look at the units' journal on the guest"));
+            self.gated("restart", app, &gated, action)?;
         }
         Ok(())
     }
@@ -382,6 +436,48 @@ impl GuestSession for AgentSession {
             }
             _ => Err(self.babble("a confirmed activation is not confirmed")),
         }
+    }
+
+    async fn pause_state(&mut self, app: &AppName, drain: bool, cx: &dyn StepContext) -> Result<Paused, DriverError> {
+        self.pause(app, drain, cx).await
+    }
+
+    async fn resume_state(&mut self, app: &AppName, cx: &dyn StepContext) -> Result<(), DriverError> {
+        self.resume(app, cx).await
+    }
+
+    async fn capture_state(&mut self, capture: &Capture, cx: &dyn StepContext) -> Result<Captured, DriverError> {
+        self.capture(capture, cx).await
+    }
+
+    async fn state_places(&mut self, app: &AppName) -> Result<Vec<Place>, DriverError> {
+        self.places(app, &NoStep::default()).await
+    }
+
+    async fn restore_state(&mut self, restore: &Restore, cx: &dyn StepContext) -> Result<Restored, DriverError> {
+        self.restore(restore, cx).await
+    }
+
+    async fn verify_state(&mut self, restore: &Restore, cx: &dyn StepContext) -> Result<Restored, DriverError> {
+        self.compare(restore, cx).await
+    }
+
+    async fn clear_state(
+        &mut self,
+        app: &AppName,
+        repository: &RepositoryAccess,
+        fail_safe: &str,
+        cx: &dyn StepContext,
+    ) -> Result<(), DriverError> {
+        self.clear(app, repository, fail_safe, cx).await
+    }
+
+    async fn configure_backup(&mut self, app: &AppName, config: Option<&BackupConfig>) -> Result<(), DriverError> {
+        self.set_backup(app, config, &NoStep::default()).await
+    }
+
+    async fn backup_status(&mut self, app: &AppName) -> Result<BackupStatus, DriverError> {
+        self.backups(app, &NoStep::default()).await
     }
 }
 

@@ -7,7 +7,10 @@ use async_trait::async_trait;
 use fedi_model::name::{AppName, SecretName};
 use fedi_model::resource::{Delivery, GuestRef, Lease};
 
-use super::{DriverError, SecretValue, StepContext};
+use super::{
+    BackupConfig, BackupStatus, Capture, Captured, DriverError, Paused, Place, RepositoryAccess, Restore, Restored,
+    SecretValue, StepContext,
+};
 
 /// Opens sessions to guests.
 #[async_trait]
@@ -63,6 +66,49 @@ pub trait GuestSession: Send + Sync {
 
     /// Confirms an activation.
     async fn confirm(&mut self, confirm: &Confirm) -> Result<(), DriverError>;
+
+    /// Takes the application out of service: its `quiesce` hook, with `drain` its
+    /// `drain` hook, then the gate. Returns when no process of it is left and its
+    /// databases have no session but fedi's. What was paused is paused.
+    async fn pause_state(&mut self, app: &AppName, drain: bool, cx: &dyn StepContext) -> Result<Paused, DriverError>;
+
+    /// Starts a paused application again. Refused without the lease.
+    async fn resume_state(&mut self, app: &AppName, cx: &dyn StepContext) -> Result<(), DriverError>;
+
+    /// Captures the application's state into a repository, which is made where there is
+    /// none. A second call with the same `run` returns what the first one stored. A
+    /// quiesced capture is refused while the application runs. On a failure, and when
+    /// it is interrupted, the source is as it was.
+    async fn capture_state(&mut self, capture: &Capture, cx: &dyn StepContext) -> Result<Captured, DriverError>;
+
+    /// What is in the places of the application's state, one entry an item.
+    async fn state_places(&mut self, app: &AppName) -> Result<Vec<Place>, DriverError>;
+
+    /// Brings a snapshot back into empty places and verifies each. Refused while the
+    /// guest holds the lease or a process of the application runs
+    /// ([`super::DriverErrorKind::Drift`]), and where a place is not empty
+    /// ([`super::DriverErrorKind::Foreign`]). A second call goes on where the first was cut off.
+    async fn restore_state(&mut self, restore: &Restore, cx: &dyn StepContext) -> Result<Restored, DriverError>;
+
+    /// Compares the places with a snapshot again; before the application starts.
+    async fn verify_state(&mut self, restore: &Restore, cx: &dyn StepContext) -> Result<Restored, DriverError>;
+
+    /// Empties the places, to restore into them. Refused unless the repository has the
+    /// quiesced snapshot `fail_safe` of this deployment, and under the same
+    /// conditions as [`GuestSession::restore_state`].
+    async fn clear_state(
+        &mut self,
+        app: &AppName,
+        repository: &RepositoryAccess,
+        fail_safe: &str,
+        cx: &dyn StepContext,
+    ) -> Result<(), DriverError>;
+
+    /// Gives the guest's own backup timer what it needs, or takes it away with `None`.
+    async fn configure_backup(&mut self, app: &AppName, config: Option<&BackupConfig>) -> Result<(), DriverError>;
+
+    /// What the guest's own backups have done so far.
+    async fn backup_status(&mut self, app: &AppName) -> Result<BackupStatus, DriverError>;
 }
 
 /// What a guest is and has.

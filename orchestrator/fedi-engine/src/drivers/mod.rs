@@ -11,6 +11,7 @@ mod health;
 mod hypervisor;
 mod ledger;
 mod secret;
+mod state;
 mod system;
 
 pub use address::{AddressBook, AddressRequest};
@@ -20,6 +21,10 @@ pub use health::{Check, CheckState, HealthReport, OutsideProbe};
 pub use hypervisor::{Hypervisor, HypervisorReport, MissingRight, StoredImage};
 pub use ledger::Ledger;
 pub use secret::{SecretEntry, SecretKey, SecretStore, SecretValue, SecretVersion};
+pub use state::{
+    BackupAttempt, BackupConfig, BackupStatus, Capture, Captured, Paused, Place, RepositoryAccess, RestLogin, Restore,
+    Restored, S3Access, SftpAccess, VerifiedItem,
+};
 pub use system::{Resolved, SystemSource};
 
 use async_trait::async_trait;

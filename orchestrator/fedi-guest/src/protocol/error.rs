@@ -28,8 +28,30 @@ pub enum ErrorKind {
     WrongGuest,
     /// The application's lease is not held here.
     NotHeld,
-    /// Another activation is under way.
+    /// Another activation, or another operation on the same state, is under way.
     Busy,
+    /// The application's lease is held here, so that its state may not be replaced.
+    Held,
+    /// Processes of the application run, or use its databases.
+    Running,
+    /// The place to restore into holds something already.
+    NotEmpty,
+    /// Less was found than the contract allows.
+    Floor,
+    /// It changed while it was read.
+    Changed,
+    /// Versions, encodings or collations do not fit together.
+    Incompatible,
+    /// What was restored is not what was captured.
+    Differs,
+    /// A repository's password is wrong.
+    Password,
+    /// Another run holds the repository.
+    Locked,
+    /// A server does not answer.
+    Unreachable,
+    /// The client called it off.
+    Cancelled,
     /// No such activation: never started, or the guest was restarted since.
     UnknownActivation,
     /// The activation is past the point where this could be done.

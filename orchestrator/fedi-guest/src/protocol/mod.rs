@@ -16,11 +16,15 @@
 //! Requests are answered in order, each by any number of events and exactly one
 //! `ok` or `error`. Fields that a reader does not know are ignored, so that
 //! replies can grow within a protocol version.
+//!
+//! A client that closes its side, or goes away, calls off the state operation that
+//! is under way; other operations go on to their end.
 
 mod error;
 mod ops;
 mod reply;
 mod secret;
+mod state;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -38,6 +42,11 @@ pub use reply::{
     SecretDelivered, SecretFacts, SecretState, StagedSystem, SystemFacts, Unit, Units,
 };
 pub use secret::{Secret, SecretValue};
+pub use state::{
+    BackupAttempt, BackupConfig, BackupConfigure, BackupStatus, BackupStatusRequest, RepositoryAccess, RestLogin,
+    S3Access, SftpAccess, StateCapture, StateCaptured, StateClear, StateCleared, StatePause, StatePaused, StatePlace,
+    StatePlaces, StatePlacesFound, StateRestore, StateResume, StateVerified, StateVerifiedItem, StateVerify,
+};
 
 /// The version of the protocol that this crate speaks.
 pub const PROTOCOL: u32 = 1;
@@ -227,6 +236,27 @@ pub enum Event {
     Phase {
         /// The new phase.
         phase: Phase,
+    },
+    /// How far a capture or a restore is; never more than about twice a second.
+    Progress {
+        /// What is going on: `dump synapse`.
+        what: String,
+        /// Bytes done.
+        bytes: u64,
+        /// Of how many, where that is known; an estimate for databases.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of_bytes: Option<u64>,
+        /// Files, rows or objects done, where they are counted.
+        #[serde(default)]
+        count: u64,
+        /// Bytes a second since it began.
+        #[serde(default)]
+        rate: u64,
+    },
+    /// What the operator should know after the run, too.
+    Notice {
+        /// In words.
+        message: String,
     },
 }
 

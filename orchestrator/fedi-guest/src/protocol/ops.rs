@@ -12,6 +12,10 @@ use super::reply::{
     SecretDelivered, StagedSystem, Units,
 };
 use super::secret::Secret;
+use super::state::{
+    BackupConfigure, BackupStatus, BackupStatusRequest, StateCapture, StateCaptured, StateClear, StateCleared,
+    StatePause, StatePaused, StatePlaces, StatePlacesFound, StateRestore, StateResume, StateVerified, StateVerify,
+};
 
 /// An operation together with the type of its answer.
 pub trait Call: Into<Op> {
@@ -35,7 +39,15 @@ macro_rules! operations {
             /// Whether requests of this name hold secrets, so that nothing of them may be
             /// quoted.
             pub(crate) fn carries_secrets(name: &str) -> bool {
-                name == "secrets_deliver"
+                matches!(
+                    name,
+                    "secrets_deliver" | "state_capture" | "state_restore" | "state_verify" | "state_clear" | "backup_configure"
+                )
+            }
+
+            /// Whether it is called off when its client closes its side.
+            pub fn is_state(&self) -> bool {
+                self.name().starts_with("state_")
             }
 
             /// The operation's name, as it stands in `op`.
@@ -102,6 +114,24 @@ operations! {
     "seal_system" SealSystem(SealSystem) -> SealedSystem;
     /// Removes old generations and what only they used.
     "prune" Prune(Prune) -> Pruned;
+    /// Takes an application out of service, so that nothing of its state moves.
+    "state_pause" StatePause(StatePause) -> StatePaused;
+    /// Starts it again; refused without the lease.
+    "state_resume" StateResume(StateResume) -> Gated;
+    /// Captures an application's state into a repository.
+    "state_capture" StateCapture(StateCapture) -> StateCaptured;
+    /// What is in the places of an application's state.
+    "state_places" StatePlaces(StatePlaces) -> StatePlacesFound;
+    /// Brings a snapshot back into empty places and verifies it; refused under the lease.
+    "state_restore" StateRestore(StateRestore) -> StateVerified;
+    /// Compares the places with a snapshot.
+    "state_verify" StateVerify(StateVerify) -> StateVerified;
+    /// Empties the places, given a snapshot that makes up for it; refused under the lease.
+    "state_clear" StateClear(StateClear) -> StateCleared;
+    /// Sets up the guest's own backups, or takes them away.
+    "backup_configure" BackupConfigure(BackupConfigure) -> BackupStatus;
+    /// What the guest's own backups have done.
+    "backup_status" BackupStatus(BackupStatusRequest) -> BackupStatus;
 }
 
 /// See [`Op::Ping`].

@@ -83,7 +83,7 @@ impl GuestBackend for StandInMachines {
             }
             state.answers_from = Some(now_ms() + boot);
             for app in state.apps.values_mut().filter(|app| app.held && state.system.is_some()) {
-                app.runs_with = Some(app.versions());
+                app.run();
             }
         });
         Ok(())

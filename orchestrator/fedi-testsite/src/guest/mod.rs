@@ -1,11 +1,15 @@
 //! Guests that are files. [`StandInMachines`] is what the simulator boots; [`StandInGuests`]
 //! is how fedi reaches what is on them.
 
+mod keeping;
 mod machine;
+mod repository;
 mod session;
 mod state;
 
+pub use keeping::BackupSettings;
 pub use machine::StandInMachines;
+pub use repository::{StandInRepositories, StandInRepository, StandInSnapshot};
 pub use session::StandInGuests;
 pub(crate) use session::running;
 pub use state::{AppState, GuestFault, GuestState};

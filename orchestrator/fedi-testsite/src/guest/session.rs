@@ -6,27 +6,50 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use fedi_engine::drivers::{
-    Activation, Confirm, DriverError, DriverErrorKind, Facts, GuestAccess, GuestSession, HookOutcome, SecretValue,
+    Activation, BackupConfig, BackupStatus, Capture, Captured, Confirm, DriverError, DriverErrorKind, Facts,
+    GuestAccess, GuestSession, HookOutcome, Paused, Place, RepositoryAccess, Restore, Restored, SecretValue,
     StepContext, UnitHealth,
 };
+use fedi_model::manifest::Manifest;
 use fedi_model::name::{AppName, SecretName};
 use fedi_model::resource::{Delivery, GuestRef, Lease};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::repository::StandInRepositories;
 use super::state::{AppState, GuestFault, GuestState, States};
+use crate::files::Files;
 
 /// Guests as fedi reaches them.
 #[derive(Debug, Clone)]
 pub struct StandInGuests {
     states: States,
+    manifests: Files,
+    /// Where they capture to.
+    pub repositories: StandInRepositories,
 }
 
 impl StandInGuests {
     /// The guests in that folder.
     pub fn new(root: &Path) -> Self {
-        Self { states: States::in_folder(root) }
+        Self {
+            states: States::in_folder(root),
+            manifests: Files::new(root.join("manifests")),
+            repositories: StandInRepositories::new(root),
+        }
+    }
+
+    /// What a system declares.
+    pub(crate) fn declared(&self, toplevel: &str, manifest: &Manifest) {
+        self.manifests.change(&toplevel.replace('/', "_"), |known| *known = Some(manifest.clone()));
+    }
+
+    /// What a system was said to declare.
+    pub(super) fn manifest(&self, toplevel: &str) -> Option<Manifest> {
+        self.manifests.read(&toplevel.replace('/', "_"))
     }
 
     /// All guests there are, also those that are off.
@@ -91,7 +114,7 @@ impl StandInGuests {
     }
 }
 
-fn full(state: &GuestState) -> DriverError {
+pub(super) fn full(state: &GuestState) -> DriverError {
     DriverError::new(DriverErrorKind::Unavailable, format!("Guest `{}`: Failed to write a file", state.name))
         .cause("No space left on device (os error 28)")
         .hint("Grow the state disk (`resources.state-gib`), or make room on the guest")
@@ -115,19 +138,22 @@ impl GuestAccess for StandInGuests {
 }
 
 /// A session with a stand-in guest.
-struct StandInSession {
-    guests: StandInGuests,
+pub(super) struct StandInSession {
+    pub(super) guests: StandInGuests,
     uuid: Uuid,
     deployment: String,
     host_key: String,
 }
 
 impl StandInSession {
-    fn with<T>(&self, act: impl FnOnce(&mut GuestState) -> Result<T, DriverError>) -> Result<T, DriverError> {
+    pub(super) fn with<T>(
+        &self,
+        act: impl FnOnce(&mut GuestState) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
         self.guests.with(self.uuid, &self.deployment, &self.host_key, act)
     }
 
-    fn refused(&self, kind: DriverErrorKind, what: impl std::fmt::Display) -> DriverError {
+    pub(super) fn refused(&self, kind: DriverErrorKind, what: impl std::fmt::Display) -> DriverError {
         DriverError::new(kind, format!("Guest `{}`: {what}", self.deployment))
     }
 }
@@ -136,6 +162,12 @@ impl AppState {
     /// The versions of its secrets.
     pub(super) fn versions(&self) -> BTreeMap<String, u32> {
         self.secrets.iter().map(|(name, (version, _))| (name.clone(), *version)).collect()
+    }
+
+    /// It starts, or starts again.
+    pub(super) fn run(&mut self) {
+        self.runs_with = Some(self.versions());
+        self.seed();
     }
 }
 
@@ -191,11 +223,14 @@ impl GuestSession for StandInSession {
             .keys()
             .filter_map(|name| values.get(name).map(|(value, version)| (name.to_string(), (*version, digest(value)))))
             .collect();
+        let encoded = |name: &SecretName| Some((name.to_string(), STANDARD.encode(values.get(name)?.0.expose())));
+        let encoded = delivery.files.keys().filter_map(encoded).collect();
         self.with(|state| {
             if state.fault == Some(GuestFault::DiskFull) {
                 return Err(full(state));
             }
-            state.app(delivery.app.as_str()).secrets = secrets;
+            let app = state.app(delivery.app.as_str());
+            (app.secrets, app.values) = (secrets, encoded);
             Ok(())
         })
     }
@@ -220,7 +255,7 @@ impl GuestSession for StandInSession {
             if !known.held {
                 return Err(self.refused(DriverErrorKind::Failed, format!("The lease of `{app}` is not held here")));
             }
-            known.runs_with = Some(known.versions());
+            known.run();
             Ok(())
         })
     }
@@ -248,6 +283,7 @@ impl GuestSession for StandInSession {
         }
         let token = Uuid::new_v4();
         cx.note("activation", &token.to_string()).await?;
+        let declared = self.guests.manifest(&activation.toplevel);
         let result = self.with(|state| {
             if !state.copied.contains(&activation.toplevel) {
                 let what = format!("There is no system `{}`", activation.toplevel);
@@ -260,9 +296,12 @@ impl GuestSession for StandInSession {
                     .left(format!("The guest `{}` runs its former system", state.name)));
             }
             let before = state.system.replace(activation.toplevel.clone());
+            for (name, app) in declared.iter().flat_map(|manifest| &manifest.apps) {
+                state.app(name.as_str()).items = app.items.keys().cloned().collect();
+            }
             state.unconfirmed = Some((token, activation.toplevel.clone(), before));
             for app in state.apps.values_mut().filter(|app| app.held && app.runs_with.is_none()) {
-                app.runs_with = Some(app.versions());
+                app.run();
             }
             if state.fault == Some(GuestFault::LostAfterSwitch) {
                 state.fault = Some(GuestFault::NeverUp);
@@ -280,6 +319,51 @@ impl GuestSession for StandInSession {
                 Err(self.refused(DriverErrorKind::Failed, "No activation waits for this confirmation"))
             }
         })
+    }
+
+    async fn pause_state(&mut self, app: &AppName, _: bool, _: &dyn StepContext) -> Result<Paused, DriverError> {
+        self.pause(app)
+    }
+
+    async fn resume_state(&mut self, app: &AppName, cx: &dyn StepContext) -> Result<(), DriverError> {
+        if self.with(|state| Ok(state.app(app.as_str()).runs_with.is_some()))? {
+            return Ok(());
+        }
+        self.restart(app, Duration::ZERO, cx).await
+    }
+
+    async fn capture_state(&mut self, capture: &Capture, cx: &dyn StepContext) -> Result<Captured, DriverError> {
+        self.capture(capture, cx)
+    }
+
+    async fn state_places(&mut self, app: &AppName) -> Result<Vec<Place>, DriverError> {
+        self.places(app)
+    }
+
+    async fn restore_state(&mut self, restore: &Restore, cx: &dyn StepContext) -> Result<Restored, DriverError> {
+        self.restore(restore, cx)
+    }
+
+    async fn verify_state(&mut self, restore: &Restore, _: &dyn StepContext) -> Result<Restored, DriverError> {
+        self.compare(restore)
+    }
+
+    async fn clear_state(
+        &mut self,
+        app: &AppName,
+        repository: &RepositoryAccess,
+        fail_safe: &str,
+        _: &dyn StepContext,
+    ) -> Result<(), DriverError> {
+        self.clear(app, repository, fail_safe)
+    }
+
+    async fn configure_backup(&mut self, app: &AppName, config: Option<&BackupConfig>) -> Result<(), DriverError> {
+        self.set_backup(app, config)
+    }
+
+    async fn backup_status(&mut self, app: &AppName) -> Result<BackupStatus, DriverError> {
+        self.backups(app)
     }
 }
 

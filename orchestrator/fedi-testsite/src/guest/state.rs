@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::keeping::BackupSettings;
 use crate::files::Files;
 
 /// A guest: gone with its VM.
@@ -45,6 +46,18 @@ pub struct AppState {
     pub runs_with: Option<BTreeMap<String, u32>>,
     /// Administrator's accounts.
     pub admins: u32,
+    /// Delivered secrets in base 64, by name.
+    #[serde(default)]
+    pub values: BTreeMap<String, String>,
+    /// The items of state that its system declares.
+    #[serde(default)]
+    pub items: BTreeSet<String>,
+    /// What is in the items' places; one that is not named is empty.
+    #[serde(default)]
+    pub state: BTreeMap<String, String>,
+    /// The guest's own backups.
+    #[serde(default)]
+    pub backup: Option<BackupSettings>,
 }
 
 /// What a guest does wrong.
@@ -58,6 +71,10 @@ pub enum GuestFault {
     DiskFull,
     /// It switches, and its network is gone afterwards.
     LostAfterSwitch,
+    /// A capture fails midway.
+    CaptureFails,
+    /// What is restored is not what was captured.
+    RestoreDiffers,
     /// It shows another host key than it did.
     OtherHostKey,
 }
