@@ -16,8 +16,10 @@ const CREATING: &str = "creating";
 /// What the zone's provider does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ZoneFault {
-    /// It does not answer; nothing is written.
+    /// It does not answer at all.
     Down,
+    /// It says what is there, and does not answer when it is to write.
+    DownForWrites,
     /// It writes, and its answer is lost.
     LosesAnswers,
 }
@@ -67,27 +69,37 @@ impl StandInZone {
         self.change(zone, |content| content.fault = fault);
     }
 
+    fn fault(&self, zone: &str) -> Option<ZoneFault> {
+        self.0.read::<Content>(zone).unwrap_or_default().fault
+    }
+
     fn write<R>(
         &self,
         zone: &str,
         write: impl FnOnce(&mut BTreeMap<String, RecordSet>) -> Result<R, DriverError>,
     ) -> Result<R, DriverError> {
-        let message = || format!("Failed to write records into the DNS zone `{zone}`");
         let (result, fault) = self.change(zone, |content| {
-            if content.fault == Some(ZoneFault::Down) {
-                let down = DriverError::new(DriverErrorKind::Unavailable, message()).cause("Connection refused");
-                return (Err(down), None);
+            if matches!(content.fault, Some(ZoneFault::Down | ZoneFault::DownForWrites)) {
+                return (Err(down(zone)), None);
             }
             (write(&mut content.sets), content.fault)
         });
         match fault {
             Some(ZoneFault::LosesAnswers) => {
                 self.set_fault(zone, None);
-                Err(DriverError::new(DriverErrorKind::Unavailable, message()).cause("The connection was reset"))
+                Err(unavailable(zone).cause("The connection was reset"))
             }
             _ => result,
         }
     }
+}
+
+fn unavailable(zone: &str) -> DriverError {
+    DriverError::new(DriverErrorKind::Unavailable, format!("Failed to write records into the DNS zone `{zone}`"))
+}
+
+fn down(zone: &str) -> DriverError {
+    unavailable(zone).cause("Connection refused")
 }
 
 #[async_trait]
@@ -105,6 +117,9 @@ impl Dns for StandInZone {
         cx: &dyn StepContext,
     ) -> Result<Records, DriverError> {
         let zone = records.zone.as_str();
+        if self.fault(zone) == Some(ZoneFault::Down) {
+            return Err(down(zone));
+        }
         let noted = cx.recall(CREATING).await.and_then(|note| serde_json::from_str::<Vec<RecordSet>>(&note).ok());
         let begun = noted.unwrap_or_default();
         let existing = self.sets(zone);
@@ -119,8 +134,11 @@ impl Dns for StandInZone {
             )
             .cause(format!("`{}.{zone}` {} exists, and fedi did not write it", foreign.name, foreign.kind)));
         }
-        let creating: Vec<&RecordSet> = records.sets.iter().filter(|set| !existing.contains_key(&pair(set))).collect();
+        let mut creating: Vec<&RecordSet> =
+            records.sets.iter().filter(|set| !existing.contains_key(&pair(set))).collect();
         if !creating.is_empty() {
+            let earlier = begun.iter().filter(|set| creating.iter().all(|new| pair(new) != pair(set)));
+            creating.extend(earlier.collect::<Vec<_>>());
             cx.note(CREATING, &serde_json::to_string(&creating).unwrap()).await?;
         }
         let old = owned.map(|owned| owned.sets.as_slice()).unwrap_or_default().iter().chain(&begun);
@@ -149,6 +167,13 @@ impl Dns for StandInZone {
             cx.notice(&format!("`{pair}` stays in DNS: it is no longer what fedi wrote"));
         }
         Ok(())
+    }
+
+    async fn take_back(&self, wanted: &Records, cx: &dyn StepContext) -> Result<(), DriverError> {
+        match cx.recall(CREATING).await {
+            Some(_) => self.remove(wanted, cx).await,
+            None => Ok(()),
+        }
     }
 
     async fn await_visible(&self, records: &Records, _: &dyn StepContext) -> Result<(), DriverError> {

@@ -103,8 +103,10 @@ impl OctodnsDns {
 
     /// What an earlier try of this step created: noted, and there as noted.
     async fn begun(&self, client: &OctoDns, sets: &Sets, cx: &dyn StepContext) -> Result<Vec<RecordKey>, Error> {
-        let Some(note) = cx.recall(CREATING).await else { return Ok(Vec::new()) };
-        let Ok(noted) = serde_json::from_str::<Vec<RecordSet>>(&note) else { return Ok(Vec::new()) };
+        let noted = noted(cx).await;
+        if noted.is_empty() {
+            return Ok(Vec::new());
+        }
         let existing = client.read(&sets.zone).await?;
         let ours = noted.iter().filter(|set| existing.iter().any(|other| other.same_values(set)));
         Ok(ours.map(RecordSet::key).collect())
@@ -115,13 +117,23 @@ impl OctodnsDns {
             Change::Create { after } => Some(after),
             _ => None,
         });
-        let created: Vec<&RecordSet> = created.collect();
+        let mut created: Vec<RecordSet> = created.cloned().collect();
         if !created.is_empty() {
+            // An earlier try may have got some of its own through.
+            let earlier = noted(cx).await.into_iter();
+            let earlier: Vec<_> = earlier.filter(|set| created.iter().all(|new| new.key() != set.key())).collect();
+            created.extend(earlier);
             let note = serde_json::to_string(&created).unwrap_or_default();
             cx.note(CREATING, &note).await.map_err(Written::Note)?;
         }
         client.apply(plan).await.map(drop).map_err(Written::Apply)
     }
+}
+
+/// What tries of this step were about to create.
+async fn noted(cx: &dyn StepContext) -> Vec<RecordSet> {
+    let note = cx.recall(CREATING).await;
+    note.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default()
 }
 
 enum Written {
@@ -191,6 +203,14 @@ impl Dns for OctodnsDns {
             client.plan(&sets.zone, &unchanged, &[], Limits::REMOVE_ALL).await.map_err(|e| error(&e))?
         };
         client.apply(&plan).await.map(drop).map_err(|e| error(&e))
+    }
+
+    async fn take_back(&self, wanted: &Records, cx: &dyn StepContext) -> Result<(), DriverError> {
+        // The note is durable before anything is written.
+        if cx.recall(CREATING).await.is_none() {
+            return Ok(());
+        }
+        self.remove(wanted, cx).await
     }
 
     async fn await_visible(&self, records: &Records, cx: &dyn StepContext) -> Result<(), DriverError> {

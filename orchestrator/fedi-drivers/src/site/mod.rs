@@ -231,8 +231,11 @@ impl World for Site {
             // guest goes with its disks.
             Resource::HostKey(_) | Resource::Delivery(_) | Resource::System(_) => Ok(()),
             Resource::Records(it) => {
-                let owned = self.owned(&resource.id()).await?;
-                self.host(&it.host)?.dns.remove(owned.as_ref().unwrap_or(it), cx).await
+                let dns = &self.host(&it.host)?.dns;
+                match self.owned(&resource.id()).await? {
+                    Some(owned) => dns.remove(&owned, cx).await,
+                    None => dns.take_back(it, cx).await,
+                }
             }
             Resource::Lease(it) => self.revoke(it).await,
         }

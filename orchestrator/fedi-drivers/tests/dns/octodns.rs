@@ -78,6 +78,48 @@ async fn what_a_killed_try_created_is_recognised() -> Result<()> {
     Ok(())
 }
 
+/// Some providers write record by record: a try that gets some of them through, and fails,
+/// must not make the next one forget whose they are.
+#[tokio::test]
+async fn what_two_killed_tries_created_is_recognised() -> Result<()> {
+    let pdns = or_skip!(server()?);
+    let wanted = records(&[("matrix", "A", &["192.0.2.10"]), ("matrix", "AAAA", &["2001:db8::1"])]);
+    let step = TestStep::default();
+    for through in [Some(("matrix", "A", ["192.0.2.10"])), None] {
+        let proxy = Proxy::start(pdns.api(), is_http_write, Fault::LoseRequestAndDie).await?;
+        let broken = or_skip!(driver(&pdns, Some(proxy.address().port()), pdns.key()).await);
+        let error = broken.ensure(&wanted, None, &step).await.unwrap_err();
+        assert_eq!(error.kind, DriverErrorKind::Unavailable, "{error:?}");
+        if let Some((name, kind, values)) = through {
+            write_by_hand(&pdns, &records(&[(name, kind, &values)]))?;
+        }
+    }
+    let driver = or_skip!(driver(&pdns, None, pdns.key()).await);
+    driver.ensure(&wanted, None, &step).await?;
+    assert_eq!(driver.observe(&wanted).await?.as_ref(), Some(&wanted));
+    // And all of it can be taken back.
+    driver.take_back(&wanted, &step).await?;
+    assert_eq!(driver.observe(&wanted).await?, None);
+    Ok(())
+}
+
+/// What a step never came to create is somebody else's, also where it is equal.
+#[tokio::test]
+async fn what_was_never_begun_is_not_taken_back() -> Result<()> {
+    let mut pdns = or_skip!(server()?);
+    let driver = or_skip!(driver(&pdns, None, pdns.key()).await);
+    let wanted = records(&[("matrix", "A", &["192.0.2.10"])]);
+    write_by_hand(&pdns, &wanted)?;
+    let step = TestStep::default();
+    assert_eq!(driver.ensure(&wanted, None, &step).await.unwrap_err().kind, DriverErrorKind::Foreign);
+    driver.take_back(&wanted, &step).await?;
+    assert_eq!(driver.observe(&wanted).await?.as_ref(), Some(&wanted));
+    // Nor is the zone needed for that.
+    pdns.kill();
+    driver.take_back(&wanted, &step).await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn an_undo_takes_back_what_only_the_notes_know() -> Result<()> {
     let pdns = or_skip!(server()?);

@@ -27,6 +27,13 @@ pub trait Dns: Send + Sync {
     /// Deletes the owned pairs.
     async fn remove(&self, owned: &Records, cx: &dyn StepContext) -> Result<(), DriverError>;
 
+    /// Takes back what this step may have begun to create: nothing of `wanted` is in the
+    /// journal as made. A driver that noted what it was about to create takes back that
+    /// alone, and needs no zone where it had not come so far.
+    async fn take_back(&self, wanted: &Records, cx: &dyn StepContext) -> Result<(), DriverError> {
+        self.remove(wanted, cx).await
+    }
+
     /// Waits until every authoritative server of the zone gives exactly `records`.
     async fn await_visible(&self, records: &Records, cx: &dyn StepContext) -> Result<(), DriverError>;
 }
