@@ -108,8 +108,15 @@ impl ProxmoxHost {
                 }
                 // It may have been done, and it may still run.
                 Err(error) if *error.class() == Class::Ambiguous => {
-                    let found = self.begun(Some(vmid), cx).await.map_err(|error| self.fault(&error, what()))?;
-                    found.ok_or_else(|| self.fault(&error, what()).left(self.may_have_left(vmid)))?
+                    let lost = || self.fault(&error, what()).left(self.may_have_left(vmid));
+                    let begun = self.begun(Some(vmid), cx).await.map_err(|error| self.fault(&error, what()))?;
+                    let upid = begun.ok_or_else(lost)?;
+                    self.await_create(&like, &upid, cx).await?;
+                    // It may be an earlier create of the same number, of a VM that is gone.
+                    return match self.find(&like).await? {
+                        Some(found) => self.change(vm, found, cx).await,
+                        None => Err(lost()),
+                    };
                 }
                 Err(error) => return Err(self.fault(&error, what())),
             };
