@@ -229,10 +229,16 @@ impl Planner<'_> {
         }
         let wanted = &self.desired.vm;
         let mut restarts = new_guest;
+        // What an abandoned run had begun may have come to be after it.
+        let unknown = !new_guest && !self.known.ledger.contains_key(&ResourceId::vm(&wanted.deployment));
         let step = self.step(&Resource::Vm(wanted.clone()), |found| match found {
             Resource::Vm(found) => {
                 restarts |= compare::restarts(wanted, found);
-                compare::vm(wanted, found)
+                let mut lines = compare::vm(wanted, found).unwrap_or_default();
+                if unknown {
+                    lines.push("begun by a run that was abandoned".to_owned());
+                }
+                (!lines.is_empty()).then_some(lines)
             }
             _ => None,
         });

@@ -70,6 +70,8 @@ fn not_made(inputs: &DestroyInputs<'_>, known: &Known) -> Option<String> {
     let Some(Resource::Vm(found)) = known.seen(&id) else { return None };
     match known.ledger.get(&id) {
         Some(Resource::Vm(made)) if made.uuid == found.uuid => None,
+        // A run had begun to make it, and was abandoned before that was done.
+        None if inputs.uuid == Some(found.uuid) => None,
         _ => Some(format!("the VM of `{}` with the UUID {}", inputs.deployment, found.uuid)),
     }
 }

@@ -52,6 +52,8 @@ pub struct DestroyInputs<'a> {
     pub deployment: &'a DeploymentName,
     /// Where it runs.
     pub host: &'a HostName,
+    /// The UUID that was chosen for its VM, where a run has begun to make one.
+    pub uuid: Option<Uuid>,
 }
 
 /// The world as it was looked at and as the journal tells it. Both hold what belongs

@@ -12,8 +12,8 @@ use fedi_model::inventory::Deployment;
 use fedi_model::manifest::{App, Manifest};
 use fedi_model::name::{DeploymentName, Domain, HostName};
 use fedi_model::plan::{Plan, Probe};
-use fedi_model::resource::{Address, Family, GuestRef, Records, Resource, ResourceId, Secret};
-use fedi_plan::{DeployInputs, DestroyInputs, Known, SystemInput};
+use fedi_model::resource::{Address, Family, GuestRef, RecordSet, Records, Resource, ResourceId, Secret};
+use fedi_plan::{DeployInputs, DestroyInputs, Known, PlanError, Refusal, SystemInput};
 use futures::stream::{self, StreamExt};
 use uuid::Uuid;
 
@@ -122,10 +122,48 @@ impl Desk {
         let mut wanted = fedi_plan::desired(&inputs, &known)?;
         wanted.retain(|resource| !matches!(resource, Resource::Secret(_)));
         let guest = look::look(self.world.as_ref(), &wanted, &mut known).await?;
-        let plan = fedi_plan::plan_deploy(&inputs, &known)?;
+        let plan = match fedi_plan::plan_deploy(&inputs, &known) {
+            Ok(plan) => plan,
+            Err(refused) => return Err(self.with_owners(refused).await?.into()),
+        };
         let app = app_of(&resolved.manifest, deployment)?;
         let probe = probe(deployment, &app, uuid, &wanted);
         Ok(Prepared { plan, known, guest, app, probe, fresh: fresh.to_vec() })
+    }
+
+    /// A record that fedi wrote for another deployment is not foreign: the name is taken.
+    async fn with_owners(&self, mut refused: PlanError) -> Result<PlanError, WorkflowError> {
+        if !refused.refusals.iter().any(|refusal| matches!(refusal, Refusal::ForeignRecord { .. })) {
+            return Ok(refused);
+        }
+        let ledger = self.store.ledger(None).await?;
+        let written = ledger.into_iter().filter_map(|entry| match entry.resource {
+            Resource::Records(records) => Some(records),
+            _ => None,
+        });
+        let written: Vec<Records> = written.collect();
+        let owner = |name: &str, kind: &str, zone: &Domain| {
+            let owns = |records: &&Records| {
+                let has = |set: &RecordSet| set.kind == kind && full_name(&set.name, zone) == name;
+                records.zone == *zone && records.sets.iter().any(has)
+            };
+            written.iter().find(owns).map(|records| records.deployment.clone())
+        };
+        for refusal in &mut refused.refusals {
+            if let Refusal::ForeignRecord { name, kind, zone, .. } = refusal
+                && let Some(by) = owner(name, kind, zone)
+                && let Ok(domain) = Domain::new(name.clone())
+            {
+                *refusal = Refusal::DomainTaken { domain, by };
+            }
+        }
+        let mut told = Vec::new();
+        refused.refusals.retain(|refusal| {
+            let new = !told.contains(refusal);
+            told.push(refusal.clone());
+            new
+        });
+        Ok(refused)
     }
 
     /// Plans to remove a deployment and all that it holds. It need not be in the
@@ -142,7 +180,17 @@ impl Desk {
         let mut known = Known { ledger, ..Known::default() };
         let guest = look::look(self.world.as_ref(), &wanted, &mut known).await?;
         self.look_for_what_no_run_made(name, &host, &mut known).await?;
-        let plan = fedi_plan::plan_destroy(&DestroyInputs { deployment: name, host: &host }, &known)?;
+        let begun = match known.ledger.get(&ResourceId::vm(name)) {
+            Some(_) => None,
+            None => self.begun_vm(name).await?,
+        };
+        if let Some(begun) = &begun {
+            // What an abandoned run had begun may have come to be after it.
+            let begun = Resource::Vm(begun.clone());
+            known.observed.insert(begun.id(), self.world.observe(&begun).await?);
+        }
+        let uuid = begun.map(|vm| vm.uuid);
+        let plan = fedi_plan::plan_destroy(&DestroyInputs { deployment: name, host: &host, uuid }, &known)?;
         Ok((plan, guest))
     }
 
@@ -263,6 +311,10 @@ impl Desk {
         let others = all.filter(|other| other.name != by.name && other.domain() == by.domain());
         others.map(|other| (other.domain().clone(), other.name.clone())).collect()
     }
+}
+
+fn full_name(name: &str, zone: &Domain) -> String {
+    if name.is_empty() { zone.to_string() } else { format!("{name}.{zone}") }
 }
 
 fn ledger_host(ledger: &BTreeMap<ResourceId, Resource>) -> Option<HostName> {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use fedi_engine::drivers::{DriverError, DriverErrorKind};
 use fedi_model::name::DeploymentName;
 use fedi_model::plan::{Action, Plan, StepId, Task, Workflow};
-use fedi_model::resource::{Resource, ResourceId};
+use fedi_model::resource::{Resource, ResourceId, Vm};
 use fedi_model::run::{RunEvent, RunPhase};
 use uuid::Uuid;
 
@@ -69,6 +69,27 @@ impl Desk {
                 .because(&error)
                 .into()
         })
+    }
+
+    /// The VM with the chosen UUID as a run was to make it, where one was.
+    pub(crate) async fn begun_vm(&self, name: &DeploymentName) -> Result<Option<Vm>, WorkflowError> {
+        let Some(chosen) = self.store.setting(&uuid_setting(name)).await? else { return Ok(None) };
+        for run in self.store.runs_of(name).await? {
+            for record in self.store.records(run.id).await? {
+                let RunEvent::Planned { plan } = record.event else { continue };
+                let vm = plan.steps().find_map(|step| match &step.action {
+                    Action::Ensure { desired, .. } => match &**desired {
+                        Resource::Vm(vm) if vm.uuid.to_string() == chosen => Some(vm.clone()),
+                        _ => None,
+                    },
+                    _ => None,
+                });
+                if vm.is_some() {
+                    return Ok(vm);
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// The highest epoch that was ever granted; kept also when the guest is gone.

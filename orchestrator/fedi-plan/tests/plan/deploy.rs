@@ -88,6 +88,21 @@ fn more_memory_restarts_the_guest() {
     assert_eq!(plan.notes, ["`matrix` is away while its guest starts"]);
 }
 
+/// A run was abandoned while the VM was made, and it came to be after that: it becomes the
+/// deployment's, as it is.
+#[test]
+fn a_vm_that_an_abandoned_run_had_begun_is_taken_up() {
+    let mut world = deployed_world();
+    let id = ResourceId::vm(&world.deployment.name);
+    world.known.ledger.remove(&id);
+    check(&world, &["machine: ~ vm/matrix", "verify: > probe/matrix"]);
+    let plan = world.plan().unwrap();
+    assert_eq!(plan.stages[0].steps[0].changes, ["begun by a run that was abandoned"]);
+    world.apply(&plan);
+    assert!(world.known.ledger.contains_key(&id));
+    check(&world, &[]);
+}
+
 #[test]
 fn a_larger_disk_does_not() {
     let mut world = deployed_world();

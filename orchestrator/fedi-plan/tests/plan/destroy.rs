@@ -84,6 +84,18 @@ fn a_vm_that_the_journal_does_not_know_is_left() {
     assert!(world.plan_destroy().is_err());
 }
 
+/// A run was abandoned while the VM was made, and it came to be after that.
+#[test]
+fn a_vm_that_an_abandoned_run_had_begun_goes() {
+    let mut world = deployed_world();
+    world.known.ledger.remove(&ResourceId::vm(&world.deployment.name));
+    world.begun = Some(Uuid::from_u128(99));
+    assert!(world.plan_destroy().is_err(), "it is another one");
+    world.begun = Some(world.uuid);
+    let plan = lines(&world.plan_destroy().unwrap());
+    assert!(plan.contains(&"machine: - vm/matrix".to_owned()), "{plan:?}");
+}
+
 #[test]
 fn only_records_that_fedi_wrote_go() {
     let mut world = deployed_world();

@@ -28,6 +28,8 @@ pub(crate) struct World {
     pub(crate) epoch: u64,
     pub(crate) taken: BTreeMap<Domain, DeploymentName>,
     pub(crate) admin_made: bool,
+    /// The UUID of a VM that a run has begun to make.
+    pub(crate) begun: Option<Uuid>,
     pub(crate) known: Known,
 }
 
@@ -117,6 +119,7 @@ pub(crate) fn empty_world() -> World {
         epoch: 0,
         taken: BTreeMap::new(),
         admin_made: false,
+        begun: None,
         known: Known::default(),
     };
     world.look();
@@ -155,7 +158,7 @@ impl World {
     }
 
     pub(crate) fn plan_destroy(&self) -> Result<Plan, PlanError> {
-        let inputs = DestroyInputs { deployment: &self.deployment.name, host: &self.deployment.host };
+        let inputs = DestroyInputs { deployment: &self.deployment.name, host: &self.deployment.host, uuid: self.begun };
         let plan = plan_destroy(&inputs, &self.known)?;
         check_plan(&plan).unwrap();
         Ok(plan)
