@@ -46,6 +46,8 @@ pub struct Setup {
     pub speed: f64,
     /// From power-on until a guest answers.
     pub boot: Duration,
+    /// The bridges that nodes have; guests are on `vmbr0`.
+    pub bridges: Vec<String>,
     /// How many addresses a host has of each family, 240 at most.
     pub addresses: u8,
     /// How many numbers VMs of a host may have.
@@ -64,6 +66,7 @@ impl Default for Setup {
             tuning: Tuning::default(),
             speed: 50.0,
             boot: Duration::ZERO,
+            bridges: vec!["vmbr0".to_owned()],
             addresses: 20,
             vmids: 100,
             storage_mib: 4 << 20,
@@ -197,7 +200,12 @@ fn cluster(setup: &Setup) -> SimBuilder {
         .clock(Clock::scaled(setup.speed))
         .tuning(setup.tuning.clone());
     for host in &setup.hosts {
-        sim = sim.node(NodeConfig { cpus: 256, memory_gib: 4096, ..NodeConfig::new(host) });
+        sim = sim.node(NodeConfig {
+            bridges: setup.bridges.clone(),
+            cpus: 256,
+            memory_gib: 4096,
+            ..NodeConfig::new(host)
+        });
     }
     for who in ["fedi@pve", "fedi@pve!deploy"] {
         sim = sim

@@ -54,6 +54,7 @@ async fn wanted(
                     format!("The image `{}` is not the one that host `{host}` asks for", path.display()),
                 )
                 .cause(format!("Its SHA-256 is {sha256}, `image.sha256` is {expected}"))
+                .hint(format!("Put the right image there, or correct `image.sha256` in hosts/{host}/host.toml"))
                 .into());
             }
             (sha256, Some(bytes), path.display().to_string())

@@ -303,8 +303,10 @@ impl GuestSession for StandInSession {
             for app in state.apps.values_mut().filter(|app| app.held && app.runs_with.is_none()) {
                 app.run();
             }
-            if state.fault == Some(GuestFault::LostAfterSwitch) {
-                state.fault = Some(GuestFault::NeverUp);
+            match state.fault {
+                Some(GuestFault::LostAfterSwitch) => state.fault = Some(GuestFault::NeverUp),
+                Some(GuestFault::ApplicationDies) => state.apps.values_mut().for_each(|app| app.runs_with = None),
+                _ => {}
             }
             Ok(())
         });

@@ -67,6 +67,8 @@ pub enum GuestFault {
     NeverUp,
     /// Switching its system fails.
     ActivationFails,
+    /// Its system is switched, and the applications in it do not stay up.
+    ApplicationDies,
     /// There is no room for another file.
     DiskFull,
     /// It switches, and its network is gone afterwards.

@@ -2,6 +2,7 @@
 //! and drivers, on the simulator.
 #![allow(clippy::unwrap_used)]
 
+mod faults;
 mod generic;
 mod killed;
 mod network;
