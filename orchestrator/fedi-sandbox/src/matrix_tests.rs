@@ -161,7 +161,11 @@ async fn matrix_runs_under_its_lease_and_nowhere_else() {
 
     // Dormant: the database server runs, nothing of Matrix does.
     let (status, text) = case.attempt(&format!("{SYSTEMS}/first/bin/switch-to-configuration dry-activate")).await;
-    assert_eq!((status, text.contains("would start: postgresql.service")), (0, true), "{text}");
+    assert_eq!(
+        (status, text.contains("would start: fedi-database-matrix.service, postgresql.service")),
+        (0, true),
+        "{text}"
+    );
     let (status, text) = case.activate("first").await;
     assert_eq!(status, 0, "{text}");
     assert!(text.contains("fedi-matrix.target stays shut"), "{text}");
