@@ -66,14 +66,24 @@ pub(crate) fn gate(guest: &Guest, request: &Gate) -> Result<Gated, GuestError> {
         file::remove(&guest.path(MAINTENANCE))?;
     }
     let names = units_of(&app.units, &gate.parts, &app.gate);
+    if request.action == GateAction::Stop {
+        // The gate's own job does not wait for those of its parts.
+        let shown = systemd::show(guest, &names)?.into_iter().map(|shown| shown.unit);
+        let running = shown.filter(still_there).map(|unit| unit.name);
+        systemd::stop_all(guest, &running.collect::<Vec<_>>(), limit)?;
+    }
     let units = systemd::show(guest, &names)?.into_iter().map(|shown| shown.unit);
     let wrong: Vec<Unit> = units
         .filter(|unit| match request.action {
             GateAction::Start => unit.active == "failed" || unit.load != "loaded",
-            GateAction::Stop => unit.active != "inactive" && unit.active != "failed" && unit.load == "loaded",
+            GateAction::Stop => still_there(unit),
         })
         .collect();
     Ok(Gated { gate: gate.unit, wrong })
+}
+
+fn still_there(unit: &Unit) -> bool {
+    unit.active != "inactive" && unit.active != "failed" && unit.load == "loaded"
 }
 
 /// Every unit behind a gate: those the manifest lists and those systemd ties to it.

@@ -137,6 +137,17 @@ pub(crate) fn job(guest: &Guest, verb: &str, unit: &str, limit: Duration) -> Res
     }
 }
 
+/// Stops units and waits until each of their jobs has ended, well or not.
+pub(crate) fn stop_all(guest: &Guest, units: &[String], limit: Duration) -> Result<(), GuestError> {
+    if units.is_empty() {
+        return Ok(());
+    }
+    units.iter().try_for_each(|unit| check_name(unit))?;
+    let mut systemctl = guest.command("systemctl");
+    systemctl.args(["stop", "--"]).args(units);
+    command::run(systemctl, limit).map(drop)
+}
+
 /// The journal's end, to read on from with [`journal_since`].
 pub(crate) fn journal_cursor(guest: &Guest) -> Result<Option<String>, GuestError> {
     let mut journalctl = guest.command("journalctl");
