@@ -92,7 +92,7 @@
         };
       });
 
-      # nix flake init -t github:fedi-project/fedi#inventory
+      # nix flake init -t git+file:///home/you/fedi#inventory
       templates = {
         inventory = {
           path = ./modules/template;

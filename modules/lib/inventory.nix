@@ -95,16 +95,25 @@ let
       builtins.fromTOML (builtins.readFile (root + "/${name}"))
     );
 
-  folders =
-    path: lib.attrNames (lib.filterAttrs (_: type: type == "directory") (builtins.readDir path));
+  # What an inventory has in a folder; files that begin with a dot are an editor's.
+  entries =
+    kinds: path:
+    lib.filter (name: !lib.hasPrefix "." name) (
+      lib.attrNames (lib.filterAttrs (_: type: lib.elem type kinds) (builtins.readDir path))
+    );
+  folders = entries [ "directory" ];
+  files = entries [
+    "regular"
+    "symlink"
+  ];
 
   deploymentsOf =
     root: host:
     let
       folder = "hosts/${host}/deployments";
-      files =
+      found =
         if builtins.pathExists (root + "/${folder}") then
-          lib.filter (lib.hasSuffix ".toml") (lib.attrNames (builtins.readDir (root + "/${folder}")))
+          lib.filter (lib.hasSuffix ".toml") (files (root + "/${folder}"))
         else
           [ ];
     in
@@ -125,7 +134,7 @@ let
           content = checked file (deploymentFile (raw.app or "")) raw;
           nix = if builtins.pathExists nix then nix else null;
         }
-    ) files;
+    ) found;
 
   # Says which two files have the same.
   noDuplicates =

@@ -25,11 +25,15 @@ pub(crate) fn check(guest: &Guest, request: &HealthRequest) -> Result<Health, Gu
     for (name, app) in &apps {
         check_app(guest, name, app, request.probe, &mut health)?;
     }
-    for unit in systemd::failed(guest)? {
-        if !health.problems.iter().any(|problem| problem.subject == unit) {
-            health.problems.push(problem(&unit, "it has failed"));
-        }
+    let known: Vec<&str> = health.problems.iter().map(|problem| problem.subject.as_str()).collect();
+    let failed: Vec<String> =
+        systemd::failed(guest)?.into_iter().filter(|unit| !known.contains(&unit.as_str())).collect();
+    let (units, others): (Vec<String>, Vec<String>) =
+        failed.into_iter().partition(|name| systemd::check_name(name).is_ok());
+    for shown in systemd::show(guest, &units)? {
+        health.problems.push(Problem { lasting: !shown.triggered, ..problem(&shown.unit.name, "it has failed") });
     }
+    health.problems.extend(others.iter().map(|name| lasting(name, "it has failed")));
     for filesystem in facts::filesystems(guest)? {
         health.problems.extend(space(&filesystem));
     }
@@ -69,14 +73,19 @@ fn check_app(guest: &Guest, name: &AppName, app: &App, probe: bool, health: &mut
 }
 
 fn problem(subject: &str, message: &str) -> Problem {
-    Problem { subject: subject.to_owned(), message: message.to_owned() }
+    Problem { subject: subject.to_owned(), message: message.to_owned(), lasting: false }
+}
+
+/// A problem that stays until somebody mends it.
+fn lasting(subject: &str, message: &str) -> Problem {
+    Problem { lasting: true, ..problem(subject, message) }
 }
 
 fn gate_problem(gate: &Unit) -> Option<Problem> {
     match (gate.load.as_str(), gate.active.as_str()) {
         ("loaded", "active") => None,
         ("loaded", active) => Some(problem(&gate.name, &format!("the gate is {active}"))),
-        (load, _) => Some(problem(&gate.name, &format!("the gate is {load}"))),
+        (load, _) => Some(lasting(&gate.name, &format!("the gate is {load}"))),
     }
 }
 
@@ -85,13 +94,15 @@ fn gate_problem(gate: &Unit) -> Option<Problem> {
 fn unit_problem(shown: &Shown, gate_open: bool) -> Option<Problem> {
     let unit = &shown.unit;
     if unit.load != "loaded" {
-        return Some(problem(&unit.name, &format!("it is {}", unit.load)));
+        return Some(lasting(&unit.name, &format!("it is {}", unit.load)));
     }
     match unit.active.as_str() {
         "failed" => {
             let result = unit.result.as_deref().unwrap_or("unknown");
             let status = unit.exit_status.map(|status| format!(", exit status {status}")).unwrap_or_default();
-            Some(problem(&unit.name, &format!("it has failed ({result}{status})")))
+            // systemd has given up, unless something else starts it again.
+            let message = format!("it has failed ({result}{status})");
+            Some(Problem { lasting: !shown.triggered, ..problem(&unit.name, &message) })
         }
         "activating" if unit.sub == "auto-restart" => {
             let times = unit.restarts.unwrap_or(0);
@@ -109,10 +120,10 @@ fn space(filesystem: &Filesystem) -> Option<Problem> {
     let subject = filesystem.mount.to_string_lossy();
     if filesystem.bytes_available < LOW_BYTES.min(filesystem.bytes / 10) {
         let left = filesystem.bytes_available / (1024 * 1024);
-        return Some(problem(&subject, &format!("only {left} MiB are left")));
+        return Some(lasting(&subject, &format!("only {left} MiB are left")));
     }
     if filesystem.inodes > 0 && filesystem.inodes_available * 100 < filesystem.inodes * LOW_PERCENT {
-        return Some(problem(&subject, &format!("only {} inodes are left", filesystem.inodes_available)));
+        return Some(lasting(&subject, &format!("only {} inodes are left", filesystem.inodes_available)));
     }
     None
 }
@@ -142,6 +153,30 @@ mod tests {
     }
 
     #[test]
+    fn what_waiting_does_not_heal() {
+        let shown = |active: &str, sub: &str, triggered| Shown {
+            unit: Unit {
+                name: "a.service".to_owned(),
+                load: "loaded".to_owned(),
+                active: active.to_owned(),
+                sub: sub.to_owned(),
+                ..Unit::default()
+            },
+            triggered,
+            transient: triggered,
+            parts: Vec::new(),
+        };
+        let lasting = |shown: &Shown| unit_problem(shown, true).map(|problem| problem.lasting);
+        assert_eq!(lasting(&shown("failed", "failed", false)), Some(true));
+        assert_eq!(lasting(&shown("failed", "failed", true)), Some(false));
+        assert_eq!(lasting(&shown("activating", "auto-restart", false)), Some(false));
+        assert_eq!(lasting(&shown("inactive", "dead", false)), Some(false));
+        assert_eq!(lasting(&shown("active", "running", false)), None);
+        let gone = Shown { unit: Unit { load: "not-found".to_owned(), ..Unit::default() }, ..Shown::default() };
+        assert_eq!(lasting(&gone), Some(true));
+    }
+
+    #[test]
     fn a_small_disk_is_not_low_by_its_size_alone() {
         let disk = |bytes, bytes_available| Filesystem {
             mount: "/boot".into(),
@@ -153,7 +188,7 @@ mod tests {
             read_only: false,
         };
         assert!(space(&disk(128 << 20, 100 << 20)).is_none());
-        assert!(space(&disk(128 << 20, 5 << 20)).is_some());
+        assert!(space(&disk(128 << 20, 5 << 20)).is_some_and(|problem| problem.lasting));
         assert!(space(&disk(100 << 30, 100 << 20)).is_some());
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Shown {
     pub parts: Vec<String>,
     /// Whether it comes and goes by design: a oneshot, or started by another unit's event.
     pub transient: bool,
+    /// Whether another unit's event, as a timer's, starts it again.
+    pub triggered: bool,
 }
 
 /// Refuses what is no full unit name, or could be taken for an option.
@@ -95,8 +97,8 @@ fn shown_from(fields: &BTreeMap<&str, &str>) -> Shown {
         exit_status: some("ExecMainStatus").and_then(|status| status.parse().ok()),
         restarts: some("NRestarts").and_then(|count| count.parse().ok()),
     };
-    let transient = text("Type") == "oneshot" || some("TriggeredBy").is_some();
-    Shown { unit, parts, transient }
+    let triggered = some("TriggeredBy").is_some();
+    Shown { unit, parts, transient: triggered || text("Type") == "oneshot", triggered }
 }
 
 /// The names of all failed units that the active system has.

@@ -132,6 +132,11 @@ impl Document {
         }
     }
 
+    /// The line, from 1, of what is at `place` or of what it would stand in.
+    pub(crate) fn line(&self, place: &Place) -> usize {
+        self.line_and_column(self.offset(place)).0
+    }
+
     /// A problem at `place`; where that is not in the file, at what it would stand in.
     pub(crate) fn problem(&self, place: &Place, message: impl Into<String>) -> Problem {
         self.problem_at(self.offset(place), place, message)

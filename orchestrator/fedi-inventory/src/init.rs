@@ -16,6 +16,10 @@ use crate::schema::FileKind;
 use crate::template::{self, SCHEMA_DIR};
 use crate::write;
 
+/// Stands in `flake.nix` for the address of fedi's repository (RFC 2606) until the operator
+/// writes the real one.
+pub const FLAKE_PLACEHOLDER: &str = "git+https://git.example.org/fedi";
+
 /// What a new inventory is to be like.
 #[derive(Debug, Clone, Default)]
 pub struct InitOptions {
@@ -23,6 +27,9 @@ pub struct InitOptions {
     pub name: Option<String>,
     /// The operator's mail address.
     pub email: Option<String>,
+    /// Where fedi's flake is (a flake reference); without it, `flake.nix` has
+    /// [`FLAKE_PLACEHOLDER`] to be replaced.
+    pub flake_url: Option<String>,
     /// More files that belong into it, relative to its root, with their content.
     pub more: Vec<(PathBuf, String)>,
 }
@@ -48,6 +55,12 @@ pub enum InitError {
     Name {
         /// The name.
         name: String,
+    },
+    /// What was given cannot stand in `flake.nix`.
+    #[error("`{url}` is no flake reference")]
+    FlakeUrl {
+        /// What was given.
+        url: String,
     },
     /// The inventory that is there has mistakes.
     #[error(transparent)]
@@ -80,6 +93,9 @@ impl InitError {
             Self::Name { .. } => {
                 "Give one: lower-case letters, digits and `-`, beginning with a letter, at most 40".to_owned()
             }
+            Self::FlakeUrl { .. } => {
+                "Write one as `git+https://...`, `git+file:///...` or `github:owner/name`".to_owned()
+            }
             Self::Load(error) => return error.hint(),
             Self::Path(_) => "Set `HOME` or `FEDI_CONFIG_DIR`".to_owned(),
             Self::SshKey { path, .. } => {
@@ -96,6 +112,7 @@ pub fn init(root: &Path, options: &InitOptions, environment: &Environment) -> Re
     let mut init = Init { root, report: InitReport::default() };
     let new = !root.join(ROOT_FILE).exists();
     let name = if new { Some(inventory_name(root, options)?) } else { None };
+    let flake = flake(options.flake_url.as_deref())?;
     folder(root)?;
     folder(&root.join("hosts"))?;
     folder(&root.join(SCHEMA_DIR))?;
@@ -111,7 +128,7 @@ pub fn init(root: &Path, options: &InitOptions, environment: &Environment) -> Re
     // Git keeps no empty folder.
     init.file(&root.join("hosts/.gitkeep"), "")?;
     init.file(&root.join(".gitignore"), template::GITIGNORE)?;
-    init.file(&root.join("flake.nix"), template::FLAKE)?;
+    init.file(&root.join("flake.nix"), &flake)?;
     for (path, content) in &options.more {
         init.file(&root.join(path), content)?;
     }
@@ -120,6 +137,15 @@ pub fn init(root: &Path, options: &InitOptions, environment: &Environment) -> Re
     init.age_identity(&read.age_identity()?)?;
     init.ssh_key(&read.ssh_key()?, &read.fedi().name)?;
     Ok(init.report)
+}
+
+fn flake(url: Option<&str>) -> Result<String, InitError> {
+    let Some(url) = url else { return Ok(template::FLAKE.to_owned()) };
+    // It stands between quotes in the language of Nix.
+    if !url.contains([':', '/']) || !url.chars().all(|c| c.is_ascii_graphic() && !"\"\\$".contains(c)) {
+        return Err(InitError::FlakeUrl { url: url.to_owned() });
+    }
+    Ok(template::FLAKE.replace(FLAKE_PLACEHOLDER, url))
 }
 
 fn inventory_name(root: &Path, options: &InitOptions) -> Result<String, InitError> {

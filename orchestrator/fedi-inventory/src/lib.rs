@@ -28,7 +28,7 @@ pub use edit::{
 };
 pub use environment::{Environment, PathError};
 pub use folder::{Folder, ImageSource, LoadError, ROOT_FILE, Unknown};
-pub use init::{InitError, InitOptions, InitReport, init};
+pub use init::{FLAKE_PLACEHOLDER, InitError, InitOptions, InitReport, init};
 pub use problem::{Problem, Problems};
 pub use reference::reference;
 pub use schema::FileKind;

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use fedi_inventory::{Environment, Folder, InitError, InitOptions, init};
+use fedi_inventory::{Environment, FLAKE_PLACEHOLDER, Folder, InitError, InitOptions, init};
 
 fn environment(home: &Path) -> Environment {
     Environment::fixed([("HOME", home.to_str().unwrap())])
@@ -55,6 +55,26 @@ fn the_second_time_nothing_changes() {
     assert_eq!(second.age_recipient, None);
     assert_eq!(fs::read(&age).unwrap(), key);
     assert_eq!(fs::read_to_string(root.join("fedi.toml")).unwrap(), "# mine\nname = \"coop\"\n");
+}
+
+#[test]
+fn the_flake_says_where_fedi_is() {
+    let home = tempfile::tempdir().unwrap();
+    let environment = environment(home.path());
+    let made = |name: &str, url: Option<&str>| {
+        let root = home.path().join(name);
+        let options = InitOptions { flake_url: url.map(str::to_owned), ..InitOptions::default() };
+        init(&root, &options, &environment).map(|_| fs::read_to_string(root.join("flake.nix")).unwrap())
+    };
+    let template = include_str!("../../../modules/template/flake.nix");
+    assert_eq!(made("as-it-is", None).unwrap(), template);
+    assert_eq!(template.matches(FLAKE_PLACEHOLDER).count(), 1);
+    let url = "git+file:///home/me/fedi";
+    assert_eq!(made("clone", Some(url)).unwrap(), template.replace(FLAKE_PLACEHOLDER, url));
+    for bad in ["fedi", "github:a/b\"; x = \"", "git+file://${x}", "path:/a b"] {
+        assert!(matches!(made("bad", Some(bad)), Err(InitError::FlakeUrl { .. })), "{bad}");
+    }
+    assert!(!home.path().join("bad").exists(), "nothing is half made");
 }
 
 #[test]

@@ -35,6 +35,7 @@ provider = "desec"
 
 [dns.providers.desec]
 class = "octodns_desec.DesecProvider"
+packages = ["octodns-desec==1.0.0"]
 "#;
 
 const DEPLOYMENT: &str = "app = \"matrix\"\ndomain = \"chat.example.org\"\n";
@@ -237,10 +238,39 @@ fn addresses() {
     host("192.0.2.99", "2001:db8::1", "17:1: The last address `2001:db8::1` is outside `192.0.2.0/24`");
     host(
         "[dns]",
-        "[[addresses]]\nnetwork = \"192.0.2.0/25\"\ngateway = \"192.0.2.1\"\nfirst = \"192.0.2.90\"\n\
+        "[[addresses]]\nnetwork = \"192.0.2.0/24\"\ngateway = \"192.0.2.1\"\nfirst = \"192.0.2.90\"\n\
          last = \"192.0.2.120\"\n[dns]",
         "22:1: The range overlaps that of `addresses[0]` (`192.0.2.0/24`)",
     );
+    host(
+        "[dns]",
+        "[[addresses]]\nnetwork = \"192.0.0.0/16\"\ngateway = \"192.0.0.1\"\nfirst = \"192.0.3.1\"\n\
+         last = \"192.0.3.9\"\n[dns]",
+        "20:1: `192.0.0.0/16` and `192.0.2.0/24` of `addresses[0]` (line 14) overlap\n    \
+         hint: One network has one prefix length: write the one that the router has in both",
+    );
+}
+
+#[test]
+fn packages_of_providers() {
+    let packages = "packages = [\"octodns-desec==1.0.0\"]";
+    host(
+        packages,
+        "",
+        "25:1: Nothing brings the Python module `octodns_desec`\n    \
+         hint: Name its package and a version: `packages = [\"octodns-desec==1.0.0\"]`",
+    );
+    for bad in ["octodns-desec", "octodns-desec>=1", "-rlist==1", "octodns-desec==1.0 --pre", "git+https://a==1"] {
+        let told = told(&[("hosts/a/host.toml", &HOST.replace("octodns-desec==1.0.0", bad))]);
+        assert!(told.contains("is no package with its version"), "{bad}: {told}");
+    }
+    host(
+        packages,
+        "packages = [\"octodns-desec==1.0.0\"]\n[dns.providers.other]\nclass = \"octodns_desec.DesecProvider\"\n\
+         packages = [\"octodns_desec==1.0.1\"]",
+        "29:13: `octodns_desec` is wanted as 1.0.1 and, in line 26, as 1.0.0",
+    );
+    host(packages, &format!("{packages}\nmin-ttl = 4294967295"), "27:1: `min-ttl` is at most 2147483647 seconds");
 }
 
 #[test]

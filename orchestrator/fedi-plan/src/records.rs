@@ -80,19 +80,14 @@ pub(crate) fn records(
     if !refusals.is_empty() {
         return Err(refusals);
     }
-    let records = sets.into_iter().map(|(zone, sets)| Records {
-        deployment: deployment.name.clone(),
-        host: deployment.host.clone(),
-        zone,
-        sets: sets
-            .into_iter()
-            .map(|((name, kind), values)| RecordSet {
-                name,
-                kind,
-                ttl: host.dns.ttl,
-                values: values.into_iter().collect(),
-            })
-            .collect(),
+    let records = sets.into_iter().map(|(zone, sets)| {
+        let ttl = host.dns.ttl_in(&zone);
+        let sets = sets.into_iter().map(|((name, kind), values)| {
+            let values = values.into_iter().collect();
+            RecordSet { name, kind, ttl, values }
+        });
+        let sets = sets.collect();
+        Records { deployment: deployment.name.clone(), host: deployment.host.clone(), zone, sets }
     });
     Ok(records.collect())
 }

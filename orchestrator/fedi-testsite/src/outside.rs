@@ -19,10 +19,10 @@ pub struct StandInOutside {
 #[async_trait]
 impl OutsideProbe for StandInOutside {
     async fn probe(&self, probe: &Probe) -> HealthReport {
-        let check = |what: String, fine: bool| Check {
-            what,
-            state: if fine { CheckState::Fine } else { CheckState::Failed },
-            detail: if fine { "as expected" } else { "not as expected" }.to_owned(),
+        let check = |what: String, fine: bool| {
+            let (state, detail) =
+                if fine { (CheckState::Fine, "as expected") } else { (CheckState::Failed, "not as expected") };
+            Check::new(what, state, detail)
         };
         let mut checks = Vec::new();
         for records in &probe.records {

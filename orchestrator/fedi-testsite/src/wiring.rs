@@ -76,6 +76,7 @@ impl Default for Wires {
                 boot: Duration::from_secs(2),
                 confirm: Duration::from_secs(1),
                 healthy: Duration::from_secs(1),
+                lasting: Duration::from_secs(1),
             },
             observer: None,
             dns: None,

@@ -68,7 +68,7 @@ async fn digest_of(path: &Path, store: &dyn Store) -> Result<(String, u64), Work
     let failed = |error: &io::Error| {
         DriverError::new(DriverErrorKind::Invalid, format!("Failed to read the guest image `{}`", path.display()))
             .because(error)
-            .hint("Build one with `nix build github:fedi-project/fedi#image`, or set `image.source` in host.toml")
+            .hint("Build one with `nix build .#image` in the inventory, or set `image.source` in host.toml")
     };
     let found = fs::metadata(path).map_err(|error| failed(&error))?;
     let state = format!("{} {} {} {}", found.len(), found.mtime(), found.mtime_nsec(), found.ino());

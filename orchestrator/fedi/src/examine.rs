@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use fedi_inventory::ImageSource;
+use fedi_inventory::{FLAKE_PLACEHOLDER, ImageSource};
 use fedi_model::inventory::{DnsDriver, HostFile, SystemDriver};
 use fedi_model::name::HostName;
 use serde::Serialize;
@@ -69,6 +69,7 @@ pub(crate) async fn examine_host(context: &Context, name: &HostName, host: &Host
     found.add(image(context, name, host));
     match host.system.driver {
         SystemDriver::Nix => {
+            found.add(flake(context));
             found.add(context.nix_version().await.map(|version| format!("Systems are built by `{version}`")));
         }
         SystemDriver::Prebuilt => {
@@ -106,6 +107,21 @@ fn image(context: &Context, name: &HostName, host: &HostFile) -> Result<String, 
         ImageSource::File(path) => Err(CommandError::refused(format!("No guest image in `{}`", path.display()))
             .hint(format!("Put one there, or set `image.source` in hosts/{name}/host.toml"))),
     }
+}
+
+/// Whether the inventory's flake says where fedi is.
+fn flake(context: &Context) -> Result<String, CommandError> {
+    let path = context.folder.root().join("flake.nix");
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        CommandError::refused(format!("Failed to read `{}`", path.display()))
+            .because(&error)
+            .hint("Run `fedi init` here to make one")
+    })?;
+    if text.contains(FLAKE_PLACEHOLDER) {
+        return Err(CommandError::refused(format!("`{}` does not say where fedi is", path.display()))
+            .hint("Set `inputs.fedi.url` to the repository that you have fedi from"));
+    }
+    Ok(format!("Systems come from `{}`", path.display()))
 }
 
 fn systems(context: &Context, host: &HostFile) -> Result<String, CommandError> {

@@ -162,6 +162,10 @@ in
     ) self.checks.x86_64-linux;
     expected = lib.genAttrs (lib.attrNames self.checks.x86_64-linux) (_: [ ]);
   };
+  "files and folders that begin with a dot are no part of an inventory" = {
+    expr = lib.attrNames (self.lib.mkInventory { root = ../inventories/good; }).nixosConfigurations;
+    expected = [ "chat" ];
+  };
   "the template is an inventory" = {
     expr = lib.attrNames (
       (self.lib.mkInventory { root = self.templates.inventory.path; }).nixosConfigurations
@@ -171,7 +175,7 @@ in
   "the template's flake is ten lines" = {
     expr =
       lib.length (
-        lib.filter (line: lib.trim line != "") (
+        lib.filter (line: lib.trim line != "" && !lib.hasPrefix "#" (lib.trim line)) (
           lib.splitString "\n" (builtins.readFile ../../../modules/template/flake.nix)
         )
       ) <= 10;

@@ -44,7 +44,8 @@ impl OctodnsDns {
         mut cache: PathBuf,
     ) -> Self {
         cache.push("venvs");
-        let interpreter = Interpreter::Managed { dir: cache, spec: VenvSpec::default() };
+        let spec = VenvSpec { extra: settings.packages(), ..VenvSpec::default() };
+        let interpreter = Interpreter::Managed { dir: cache, spec };
         Self {
             servers: Servers::new(host, settings),
             secrets: secrets.into_iter().map(|(key, value)| (key, Secret::new(value))).collect(),
@@ -221,4 +222,23 @@ impl Dns for OctodnsDns {
 
 fn changed(written: &Sets, found: &RecordSet) -> bool {
     written.get(&found.key()).is_none_or(|set| !set.same_values(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn octodns_is_installed_with_what_the_providers_need() {
+        let settings = serde_json::json!({ "providers": {
+            "b": { "class": "octodns_hetzner.HetznerProvider", "packages": ["octodns-hetzner==1.1.0"] },
+            "a": { "class": "octodns_desec.DesecProvider", "packages": ["octodns-desec==1.3.0"] },
+            "c": { "class": "octodns_desec.DesecProvider", "packages": ["octodns-desec==1.3.0"] },
+        } });
+        let settings = serde_json::from_value(settings).unwrap();
+        let dns = OctodnsDns::new(HostName::new("here").unwrap(), settings, BTreeMap::new(), "/nonexistent".into());
+        let process = format!("{:?}", dns.process);
+        let extra = r#"extra: ["octodns-desec==1.3.0", "octodns-hetzner==1.1.0"]"#;
+        assert!(process.contains(extra), "{process}");
+    }
 }

@@ -27,8 +27,17 @@ use super::state;
 /// How long an answer to something quick may take.
 pub(super) const QUICK: Duration = Duration::from_secs(60);
 
-/// How long `switch-to-configuration` may take.
-const SWITCH: Duration = Duration::from_secs(900);
+/// How long answers of an activation may take.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// To something quick.
+    quick: Duration,
+    /// One run of `switch-to-configuration`: a switch, making it permanent (which
+    /// `confirm` waits for), or going back.
+    switch: Duration,
+}
+
+const LIMITS: Limits = Limits { quick: QUICK, switch: Duration::from_secs(900) };
 
 /// How long a guest may take to call off a capture or a restore.
 const CALLED_OFF: Duration = Duration::from_secs(300);
@@ -47,6 +56,7 @@ pub(crate) struct AgentSession {
     partial: Vec<u8>,
     stderr: Arc<Mutex<VecDeque<String>>>,
     next: u64,
+    limits: Limits,
 }
 
 impl AgentSession {
@@ -82,6 +92,7 @@ impl AgentSession {
             partial: Vec::new(),
             stderr,
             next: 1,
+            limits: LIMITS,
         };
         session.send(&ClientLine::Hello { hello: Hello::ours() }).await?;
         match session.receive(QUICK).await? {
@@ -386,12 +397,18 @@ impl GuestSession for AgentSession {
                 healthy: !health.problems.iter().any(|problem| problem.subject == unit.name),
                 state: format!("{} ({})", unit.active, unit.sub),
                 unit: unit.name,
+                lasting: false,
             })
             .collect();
         for problem in health.problems {
             match found.iter_mut().find(|unit| unit.unit == problem.subject) {
-                Some(unit) => unit.state = problem.message,
-                None => found.push(UnitHealth { unit: problem.subject, healthy: false, state: problem.message }),
+                Some(unit) => (unit.state, unit.lasting) = (problem.message, unit.lasting || problem.lasting),
+                None => found.push(UnitHealth {
+                    unit: problem.subject,
+                    healthy: false,
+                    state: problem.message,
+                    lasting: problem.lasting,
+                }),
             }
         }
         Ok(found)
@@ -413,9 +430,9 @@ impl GuestSession for AgentSession {
             system: activation.toplevel.clone().into(),
             profile: activation.profile.clone().into(),
             confirm_within_s: seconds(activation.confirm_within),
-            timeout_s: seconds(SWITCH),
+            timeout_s: seconds(self.limits.switch),
         };
-        let made = self.call(call, SWITCH + QUICK, cx).await?;
+        let made = self.call(call, self.limits.switch + self.limits.quick, cx).await?;
         match made.phase {
             Phase::RolledBack { reason } => Err(self.went_back(&reason)),
             Phase::RollbackFailed { reason, error } => Err(self.went_back(&reason).cause(error).left(format!(
@@ -428,7 +445,8 @@ impl GuestSession for AgentSession {
 
     async fn confirm(&mut self, confirm: &Confirm) -> Result<(), DriverError> {
         let token = Uuid::parse_str(&confirm.token).map_err(|_| self.babble("an activation has no token"))?;
-        let made = self.call(protocol::Confirm { token }, QUICK, &NoStep::default()).await?;
+        let made =
+            self.call(protocol::Confirm { token }, self.limits.switch + self.limits.quick, &NoStep::default()).await?;
         match made.phase {
             Phase::Confirmed { .. } => Ok(()),
             Phase::RolledBack { reason } | Phase::RollingBack { reason } | Phase::RollbackFailed { reason, .. } => {
@@ -526,3 +544,7 @@ fn intact(secrets: BTreeMap<SecretName, protocol::SecretFacts>) -> BTreeMap<Stri
         .filter_map(|(name, facts)| Some((name.to_string(), u32::try_from(facts.version).ok()?)))
         .collect()
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -73,7 +73,7 @@ pub struct SshTarget {
 }
 
 impl SshTarget {
-    fn new(guest: &GuestRef, address: IpAddr, host_key: &str, key: &Path) -> Result<Self, DriverError> {
+    pub(super) fn new(guest: &GuestRef, address: IpAddr, host_key: &str, key: &Path) -> Result<Self, DriverError> {
         let deployment = guest.deployment.to_string();
         let failed = |error: &std::io::Error| {
             DriverError::new(DriverErrorKind::Failed, format!("Failed to prepare SSH to the guest `{deployment}`"))

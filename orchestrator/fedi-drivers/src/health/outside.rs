@@ -46,21 +46,21 @@ impl HttpsProbe {
                 if set.name.is_empty() { records.zone.to_string() } else { format!("{}.{}", set.name, records.zone) };
             let what = format!("DNS {} {name}", set.kind);
             checks.push(match &observed {
-                Err(error) => Check { what, state: CheckState::Unknown, detail: causes(&error.message, &error.causes) },
+                Err(error) => Check::new(what, CheckState::Unknown, causes(&error.message, &error.causes)),
                 Ok(found) => {
                     let found = found.as_ref().and_then(|found| {
                         found.sets.iter().find(|other| other.name == set.name && other.kind == set.kind)
                     });
                     match found {
                         Some(found) if found.values == set.values => {
-                            Check { what, state: CheckState::Fine, detail: set.values.join(", ") }
+                            Check::new(what, CheckState::Fine, set.values.join(", "))
                         }
-                        Some(found) => Check {
+                        Some(found) => Check::new(
                             what,
-                            state: CheckState::Failed,
-                            detail: format!("is {}, should be {}", found.values.join(", "), set.values.join(", ")),
-                        },
-                        None => Check { what, state: CheckState::Failed, detail: "does not exist".to_owned() },
+                            CheckState::Failed,
+                            format!("is {}, should be {}", found.values.join(", "), set.values.join(", ")),
+                        ),
+                        None => Check::new(what, CheckState::Failed, "does not exist"),
                     }
                 }
             });
@@ -82,8 +82,8 @@ impl OutsideProbe for HttpsProbe {
 async fn look(endpoint: &Endpoint, probe: &Probe) -> Check {
     let what = format!("{} {}", endpoint.name, endpoint.url);
     match ask(endpoint, probe).await {
-        Ok(detail) => Check { what, state: CheckState::Fine, detail },
-        Err(detail) => Check { what, state: CheckState::Failed, detail },
+        Ok(detail) => Check::new(what, CheckState::Fine, detail),
+        Err(detail) => Check::new(what, CheckState::Failed, detail),
     }
 }
 

@@ -167,17 +167,19 @@ impl Guests {
         let (units, outcome) = match self.look_inside(probe).await {
             Ok(found) => found,
             Err(error) => {
+                // A guest that does not answer may be starting.
+                let lasting = error.kind != DriverErrorKind::Unavailable;
                 let detail = std::iter::once(error.message).chain(error.causes).collect::<Vec<_>>().join(": ");
                 let what = format!("guest {}", probe.guest.deployment);
-                return HealthReport { checks: vec![Check { what, state: CheckState::Failed, detail }] };
+                let check = Check::new(what, CheckState::Failed, detail).lasting(lasting);
+                return HealthReport { checks: vec![check] };
             }
         };
         let mut checks: Vec<Check> = units
             .into_iter()
-            .map(|unit| Check {
-                what: format!("unit {}", unit.unit),
-                state: if unit.healthy { CheckState::Fine } else { CheckState::Failed },
-                detail: unit.state,
+            .map(|unit| {
+                let state = if unit.healthy { CheckState::Fine } else { CheckState::Failed };
+                Check::new(format!("unit {}", unit.unit), state, unit.state).lasting(unit.lasting)
             })
             .collect();
         if let Some((unit, outcome)) = outcome {
@@ -187,7 +189,7 @@ impl Guests {
                 detail = format!("{detail}: {last}");
             }
             let state = if fine { CheckState::Fine } else { CheckState::Failed };
-            checks.push(Check { what: format!("probe {unit}"), state, detail });
+            checks.push(Check::new(format!("probe {unit}"), state, detail));
         }
         HealthReport { checks }
     }

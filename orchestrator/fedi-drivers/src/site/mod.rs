@@ -1,6 +1,7 @@
 //! The world that plans act upon, built out of drivers.
 
 mod guests;
+mod healthy;
 mod tasks;
 
 use std::collections::BTreeMap;

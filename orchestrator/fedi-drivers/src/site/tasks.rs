@@ -4,11 +4,10 @@
 use std::future::Future;
 use std::time::Duration;
 
-use fedi_engine::drivers::{Activation, CheckState, DriverError, DriverErrorKind, Facts, GuestSession, StepContext};
+use fedi_engine::drivers::{Activation, DriverError, DriverErrorKind, Facts, GuestSession, StepContext};
 use fedi_model::inventory::HostKeyPin;
 use fedi_model::manifest::Admin;
 use fedi_model::name::AppName;
-use fedi_model::plan::Probe;
 use fedi_model::resource::{GuestRef, HostKey, Resource, System, Vm};
 use tokio::time::{Instant, sleep};
 
@@ -23,11 +22,19 @@ pub struct Patience {
     pub confirm: Duration,
     /// An application, from its start until it is healthy.
     pub healthy: Duration,
+    /// What stays as it is until somebody mends it (a full disk, a unit that systemd has
+    /// given up), until it is believed.
+    pub lasting: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { boot: Duration::from_secs(300), confirm: Duration::from_secs(120), healthy: Duration::from_secs(180) }
+        Self {
+            boot: Duration::from_secs(300),
+            confirm: Duration::from_secs(120),
+            healthy: Duration::from_secs(180),
+            lasting: Duration::from_secs(15),
+        }
     }
 }
 
@@ -161,7 +168,11 @@ impl Site {
                 Err(error) if error.kind == DriverErrorKind::Unavailable => return Ok(None),
                 Err(error) => return Err(error),
             };
-            session.confirm(&confirm).await.map(Some)
+            match session.confirm(&confirm).await {
+                // The answer is lost; asked again, the guest says what became of it.
+                Err(error) if error.kind == DriverErrorKind::Unavailable => Ok(None),
+                result => result.map(Some),
+            }
         })
         .await?;
         confirmed.ok_or_else(|| {
@@ -194,45 +205,12 @@ impl Site {
         error.causes.extend(outcome.log.into_iter().rev().take(5).rev());
         Err(error)
     }
-
-    pub(super) async fn probe_until_healthy(&self, probe: &Probe, cx: &dyn StepContext) -> Result<(), DriverError> {
-        let last = std::sync::Mutex::new(Vec::new());
-        let healthy = patiently(self.patience.healthy, cx, || async {
-            let report = self.health(probe).await;
-            if report.is_healthy() {
-                return Ok(Some(()));
-            }
-            let failed: Vec<String> = report
-                .checks
-                .into_iter()
-                .filter(|check| check.state == CheckState::Failed)
-                .map(|check| format!("{}: {}", check.what, check.detail))
-                .collect();
-            if let Some(first) = failed.first() {
-                cx.progress(first, None, None);
-            }
-            *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = failed;
-            Ok(None)
-        })
-        .await?;
-        healthy.ok_or_else(|| {
-            let deployment = &probe.guest.deployment;
-            let mut error = DriverError::new(
-                DriverErrorKind::Unhealthy,
-                format!("`{deployment}` is not healthy after {} s", self.patience.healthy.as_secs()),
-            )
-            .hint(format!("Run `fedi status {deployment}` to look again"))
-            .left(format!("`{deployment}` is applied and running"));
-            error.causes = last.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-            error
-        })
-    }
 }
 
 /// Tries until there is an answer, at first often, then every two seconds. `None`
 /// when the time is over; an error at once when `attempt` fails or the operator wants
 /// to stop.
-async fn patiently<T, F: Future<Output = Result<Option<T>, DriverError>>>(
+pub(super) async fn patiently<T, F: Future<Output = Result<Option<T>, DriverError>>>(
     limit: Duration,
     cx: &dyn StepContext,
     mut attempt: impl FnMut() -> F,

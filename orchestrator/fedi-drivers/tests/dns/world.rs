@@ -29,6 +29,8 @@ pub(crate) fn host() -> HostName {
 pub(crate) fn settings(pdns: &Pdns, port: Option<u16>) -> DnsSettings {
     let provider = DnsProvider {
         class: "octodns_powerdns.PowerDnsProvider".into(),
+        packages: Vec::new(),
+        min_ttl: 0,
         settings: BTreeMap::from([
             ("host".into(), pdns.api().ip().to_string().into()),
             ("port".into(), port.unwrap_or(pdns.api().port()).into()),

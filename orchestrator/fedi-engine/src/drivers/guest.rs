@@ -170,4 +170,6 @@ pub struct UnitHealth {
     pub healthy: bool,
     /// systemd's words: `active (running)`.
     pub state: String,
+    /// Whether it stays as it is until somebody mends it.
+    pub lasting: bool,
 }

@@ -37,6 +37,22 @@ pub struct Check {
     pub state: CheckState,
     /// In words.
     pub detail: String,
+    /// Whether it stays failed until somebody mends it: waiting is no use.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lasting: bool,
+}
+
+impl Check {
+    /// A look that ended so, and that waiting may change.
+    pub fn new(what: impl Into<String>, state: CheckState, detail: impl Into<String>) -> Self {
+        Self { what: what.into(), state, detail: detail.into(), lasting: false }
+    }
+
+    /// The same, staying as it is until somebody mends it if `lasting`.
+    #[must_use]
+    pub fn lasting(self, lasting: bool) -> Self {
+        Self { lasting, ..self }
+    }
 }
 
 /// How a look ended.

@@ -285,6 +285,9 @@ pub struct Problem {
     pub subject: String,
     /// In words.
     pub message: String,
+    /// Whether it stays until somebody mends it: waiting is no use.
+    #[serde(default)]
+    pub lasting: bool,
 }
 
 /// An activation and how far it is.

@@ -49,6 +49,16 @@ pub(super) fn check(pools: &[AddressPool], findings: &mut Findings<'_>) {
             }
         }
         for (other_index, other) in pools.iter().enumerate().take(index) {
+            let theirs = other.network;
+            if network.trunc() != theirs.trunc() && (network.contains(&theirs) || theirs.contains(&network)) {
+                let line = findings.line(&at(&["addresses"]).index(other_index).key("network"));
+                findings.add_with_hint(
+                    &place("network"),
+                    format!("`{network}` and `{theirs}` of `addresses[{other_index}]` (line {line}) overlap"),
+                    "One network has one prefix length: write the one that the router has in both",
+                );
+                continue;
+            }
             if pool.first <= other.last && other.first <= pool.last && pool.first.is_ipv4() == other.first.is_ipv4() {
                 findings.add(
                     &place("first"),

@@ -1,12 +1,13 @@
 //! Zones and their providers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use fedi_model::inventory::{Dns, DnsDriver};
+use fedi_model::inventory::{Dns, DnsDriver, DnsProvider};
 use fedi_model::name::Domain;
 
 use super::host::credential;
 use super::{Findings, at};
+use crate::document::Place;
 use crate::suggest::suggestion;
 
 pub(super) fn check(dns: &Dns, findings: &mut Findings<'_>) {
@@ -48,6 +49,7 @@ pub(super) fn check(dns: &Dns, findings: &mut Findings<'_>) {
                 "Write it as in octoDNS' documentation: `octodns_powerdns.PowerDnsProvider`",
             );
         }
+        packages(provider, &place, findings);
         for (setting, secret) in &provider.secrets {
             if provider.settings.contains_key(setting) {
                 findings.add(
@@ -56,6 +58,13 @@ pub(super) fn check(dns: &Dns, findings: &mut Findings<'_>) {
                 );
             }
             credential(secret, &place.key("secrets").key(setting), findings);
+        }
+    }
+    same_versions(dns, findings);
+    for (name, provider) in &dns.providers {
+        if provider.min_ttl > 0x7fff_ffff {
+            findings
+                .add(&at(&["dns", "providers"]).key(name).key("min-ttl"), "`min-ttl` is at most 2147483647 seconds");
         }
     }
     // RFC 2181, section 8.
@@ -70,5 +79,58 @@ pub(super) fn check(dns: &Dns, findings: &mut Findings<'_>) {
             format!("`{issuer}` cannot name a certificate authority"),
             "Write the domain that the authority gives for CAA records: `letsencrypt.org`",
         );
+    }
+}
+
+/// Python modules that are installed without being asked for.
+const INSTALLED: [&str; 3] = ["octodns", "octodns_powerdns", "octodns_bind"];
+
+/// The name and the version of `name==version`, as pip takes them (PEP 508, PEP 440):
+/// no option, no address, no choice of versions.
+fn pinned(package: &str) -> Option<(&str, &str)> {
+    let (name, version) = package.split_once("==")?;
+    let is_word = |text: &str, more: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+    };
+    (is_word(name, "-_.") && is_word(version, ".+!-_")).then_some((name, version))
+}
+
+fn packages(provider: &DnsProvider, place: &Place, findings: &mut Findings<'_>) {
+    for (index, package) in provider.packages.iter().enumerate() {
+        if pinned(package).is_none() {
+            findings.add_with_hint(
+                &place.key("packages").index(index),
+                format!("`{package}` is no package with its version"),
+                "Write it as `octodns-desec==1.3.0`",
+            );
+        }
+    }
+    let module = provider.class.split('.').next().unwrap_or_default();
+    if provider.packages.is_empty() && module.starts_with("octodns_") && !INSTALLED.contains(&module) {
+        findings.add_with_hint(
+            &place.key("class"),
+            format!("Nothing brings the Python module `{module}`"),
+            format!("Name its package and a version: `packages = [\"{}==1.0.0\"]`", module.replace('_', "-")),
+        );
+    }
+}
+
+/// All providers of a host share one Python environment.
+fn same_versions(dns: &Dns, findings: &mut Findings<'_>) {
+    let mut seen: BTreeMap<String, (&str, usize)> = BTreeMap::new();
+    for (name, provider) in &dns.providers {
+        for (index, package) in provider.packages.iter().enumerate() {
+            let Some((package, version)) = pinned(package) else { continue };
+            let place = at(&["dns", "providers"]).key(name).key("packages").index(index);
+            let line = findings.line(&place);
+            let (other, other_line) =
+                *seen.entry(package.to_ascii_lowercase().replace(['_', '.'], "-")).or_insert((version, line));
+            if other != version {
+                let message = format!("`{package}` is wanted as {version} and, in line {other_line}, as {other}");
+                findings.add(&place, message);
+            }
+        }
     }
 }

@@ -27,6 +27,11 @@ impl<'a> Findings<'a> {
         self.problems.push(self.document.problem(place, message));
     }
 
+    /// The line that something of the file begins in.
+    pub(crate) fn line(&self, place: &Place) -> usize {
+        self.document.line(place)
+    }
+
     pub(crate) fn add_with_hint(&mut self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
         self.problems.push(self.document.problem(place, message).hint(hint));
     }

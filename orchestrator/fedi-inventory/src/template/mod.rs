@@ -176,6 +176,8 @@ driver = "manual"
 # The class and the settings are those of octoDNS' documentation.
 # [dns.providers.desec]
 # class = "octodns_desec.DesecProvider"
+# packages = ["octodns-desec==1.3.0"]
+# min-ttl = 3600
 # secrets = { token = { file = "credentials/desec-token" } }
 "#,
     );

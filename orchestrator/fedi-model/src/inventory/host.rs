@@ -1,6 +1,6 @@
 //! `hosts/<host>/host.toml`: a place where VMs run and what comes with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -245,12 +245,40 @@ pub struct Zone {
     pub servers: Vec<IpAddr>,
 }
 
+impl Dns {
+    /// The time to live of fedi's records in `zone`: its provider may want a longer one.
+    pub fn ttl_in(&self, zone: &Domain) -> u32 {
+        let zone = self.zones.iter().find(|it| it.name == *zone);
+        let provider = zone.and_then(|zone| self.providers.get(zone.provider.as_ref()?));
+        self.ttl.max(provider.map_or(0, |provider| provider.min_ttl))
+    }
+
+    /// The packages of all providers, sorted, each once.
+    pub fn packages(&self) -> Vec<String> {
+        let all: BTreeSet<&String> = self.providers.values().flat_map(|provider| &provider.packages).collect();
+        all.into_iter().cloned().collect()
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// An octoDNS provider.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct DnsProvider {
     /// Its Python class: `octodns_powerdns.PowerDnsProvider`.
     pub class: String,
+    /// Packages that bring it, pinned: `octodns-desec==1.3.0`. Those for PowerDNS and for
+    /// RFC 2136 (BIND, Knot and others) are there already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
+    /// The smallest time to live that it takes, in seconds; a smaller `dns.ttl` is raised
+    /// to it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub min_ttl: u32,
     /// Its settings, as octoDNS' documentation names them.
     #[serde(default)]
     pub settings: BTreeMap<String, serde_json::Value>,

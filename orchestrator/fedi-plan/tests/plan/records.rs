@@ -77,6 +77,21 @@ fn caa_where_asked_for() {
 }
 
 #[test]
+fn a_provider_may_want_a_longer_time_to_live() {
+    let ttl = |min_ttl: u32, ttl: u32| {
+        let mut world = with(&[("matrix.example.test", RecordValue::Address)]);
+        world.host.dns.ttl = ttl;
+        world.host.dns.providers.values_mut().next().unwrap().min_ttl = min_ttl;
+        let desired = fedi_plan::desired(&world.inputs(), &world.known).unwrap();
+        let records = desired.into_iter().find_map(|it| if let Resource::Records(it) = it { Some(it) } else { None });
+        records.unwrap().sets[0].ttl
+    };
+    assert_eq!(ttl(0, 300), 300);
+    assert_eq!(ttl(3600, 300), 3600);
+    assert_eq!(ttl(3600, 7200), 7200);
+}
+
+#[test]
 fn the_longest_zone_counts() {
     let world = empty_world();
     let zone = |name: &str| fedi_plan::zone_of(&world.host, &domain(name)).map(|zone| zone.name.to_string());

@@ -262,9 +262,10 @@ impl GuestSession for StandInSession {
 
     async fn health(&mut self, app: &AppName) -> Result<Vec<UnitHealth>, DriverError> {
         self.with(|state| {
-            let healthy = state.app(app.as_str()).runs_with.is_some();
+            let lasting = state.fault == Some(GuestFault::UnitFailed);
+            let healthy = !lasting && state.app(app.as_str()).runs_with.is_some();
             let state = if healthy { "active (running)" } else { "inactive (dead)" };
-            Ok(vec![UnitHealth { unit: format!("{app}.service"), healthy, state: state.to_owned() }])
+            Ok(vec![UnitHealth { unit: format!("{app}.service"), healthy, state: state.to_owned(), lasting }])
         })
     }
 

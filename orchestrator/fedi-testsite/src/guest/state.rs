@@ -77,6 +77,8 @@ pub enum GuestFault {
     CaptureFails,
     /// What is restored is not what was captured.
     RestoreDiffers,
+    /// A unit of the application has failed, and systemd has given it up.
+    UnitFailed,
     /// It shows another host key than it did.
     OtherHostKey,
 }

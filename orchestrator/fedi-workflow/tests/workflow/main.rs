@@ -6,3 +6,4 @@ mod faults;
 mod generic;
 mod killed;
 mod network;
+mod unhealthy;

@@ -23,6 +23,10 @@ pub(crate) struct Init {
     /// Your mail address, for certificate authorities
     #[arg(long)]
     email: Option<String>,
+    /// The flake that fedi's NixOS modules come from, for flake.nix: the repository that you
+    /// have fedi from, such as `git+file:///home/you/fedi`
+    #[arg(long, value_name = "URL")]
+    flake_url: Option<String>,
 }
 
 pub(crate) fn run(args: &Init, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
@@ -30,7 +34,12 @@ pub(crate) fn run(args: &Init, global: &Global, ui: Ui) -> Result<Exit, CommandE
         Some(folder) => folder.clone(),
         None => std::env::current_dir()?,
     };
-    let options = InitOptions { name: args.name.clone(), email: args.email.clone(), more: Vec::new() };
+    let options = InitOptions {
+        name: args.name.clone(),
+        email: args.email.clone(),
+        flake_url: args.flake_url.clone(),
+        more: Vec::new(),
+    };
     let report = fedi_inventory::init(&folder, &options, &Environment::of_process())?;
     let mut text = String::new();
     for path in &report.made {

@@ -323,7 +323,8 @@ fn doctor_says_what_is_missing_and_how_to_grant_it() {
 fn five_minutes() {
     let runtime = Runtime::new().unwrap();
     let sim = runtime.block_on(bare().user("fedi@pve", "unused").start()).unwrap();
-    let machine = Machine::with_inventory();
+    let machine = Machine::new();
+    machine.fedi("init --email you@example.org --flake-url git+file:///home/you/fedi");
     let told = machine.fedi(&format!(
         "host add pve1 --endpoint {} --node pve1 --fingerprint {} --image result/nixos.qcow2 --resolver 192.0.2.1 \
          --addresses 192.0.2.0/24,192.0.2.1,192.0.2.100,192.0.2.199 --zone example.org",
@@ -345,6 +346,8 @@ fn five_minutes() {
     let told = doctor();
     assert!(told.starts_with("exit code: 0") && !told.contains("problem"), "{told}");
     assert!(told.contains("`nix (Nix) 2.30.0`"), "{told}");
+    machine.write("inventory/flake.nix", include_str!("../../../../modules/template/flake.nix"));
+    assert!(doctor().contains("flake.nix` does not say where fedi is"), "{}", doctor());
 }
 
 #[test]
@@ -458,7 +461,7 @@ fn images() {
     error: Failed to read the guest image `[INVENTORY]/guest.qcow2`
       Caused by: No such file or directory (os error 2)
 
-    hint: Build one with `nix build github:fedi-project/fedi#image`, or set `image.source` in host.toml
+    hint: Build one with `nix build .#image` in the inventory, or set `image.source` in host.toml
     ");
     assert_snapshot!(machine.fedi("plan notes"), @"
     exit code: 2
@@ -466,7 +469,7 @@ fn images() {
     error: Failed to read the guest image `[INVENTORY]/guest.qcow2`
       Caused by: No such file or directory (os error 2)
 
-    hint: Build one with `nix build github:fedi-project/fedi#image`, or set `image.source` in host.toml
+    hint: Build one with `nix build .#image` in the inventory, or set `image.source` in host.toml
     ");
 }
 

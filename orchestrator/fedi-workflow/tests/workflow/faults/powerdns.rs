@@ -24,6 +24,8 @@ async fn dns(pdns: &Pdns, port: Option<u16>) -> Option<Arc<dyn Dns>> {
     let process = process().await?;
     let provider = DnsProvider {
         class: "octodns_powerdns.PowerDnsProvider".into(),
+        packages: Vec::new(),
+        min_ttl: 0,
         settings: BTreeMap::from([
             ("host".into(), pdns.api().ip().to_string().into()),
             ("port".into(), port.unwrap_or(pdns.api().port()).into()),
