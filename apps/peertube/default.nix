@@ -152,6 +152,8 @@ in
 
     systemd.services = {
       peertube = {
+        # nixpkgs' is the package in the store: what a tool keeps at home could not be written.
+        environment.HOME = lib.mkForce "/var/cache/peertube";
         requires = [ "fedi-peertube-secrets.service" ];
         after = [ "fedi-peertube-secrets.service" ];
       };

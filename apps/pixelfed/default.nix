@@ -10,6 +10,7 @@
 {
   lib,
   config,
+  options,
   pkgs,
   ...
 }:
@@ -62,6 +63,12 @@ in
         createLocally = true;
         type = cfg.database;
       };
+      # The package is built with it, and nixpkgs' PHP pool has it not.
+      phpPackage = mkDefault (
+        options.services.pixelfed.phpPackage.default.withExtensions (
+          { enabled, all }: enabled ++ [ all.ffi ]
+        )
+      );
       redis.createLocally = true;
       nginx = {
         enableACME = true;
@@ -75,6 +82,8 @@ in
         OPEN_REGISTRATION = cfg.registration;
         ENFORCE_EMAIL_VERIFICATION = cfg.confirmEmail && mail;
         ACTIVITY_PUB = cfg.federation;
+        # nginx speaks FastCGI: nobody in front may say who the client is. Upstream trusts all.
+        TRUST_PROXIES = mkDefault "127.0.0.1";
         OAUTH_ENABLED = true;
         STORIES_ENABLED = cfg.stories;
         INSTANCE_CONTACT_EMAIL = toString (fedi.shared.adminEmail config cfg.admin);

@@ -95,7 +95,16 @@ let
     postgresql_17 = drv "postgresql" "17.6" { };
     postgresql_15 = drv "postgresql" "15.14" { };
     redis = drv "redis" "8.0.3" { };
-    php83 = drv "php" "8.3.20" { };
+    php83 = drv "php" "8.3.20" {
+      withExtensions =
+        choose:
+        drv "php-with-extensions" "8.3.20" {
+          extensions = choose {
+            enabled = [ "curl" ];
+            all.ffi = "ffi";
+          };
+        };
+    };
     nix = drv "nix" "2.30.0" { };
 
     formats = {

@@ -44,6 +44,25 @@ pub fn default_size(app: &AppName) -> Size {
 mod tests {
     use super::*;
 
+    /// The least that upstreams name or, where they are silent, that small instances are
+    /// known to run on.
+    #[test]
+    fn no_less_than_upstream_asks_for() {
+        let least = [
+            ("matrix", 2, 2048, 20),
+            ("mastodon", 2, 4096, 20),
+            // "At least two" with transcoding; 1 GiB of memory without, 4 with it.
+            ("peertube", 4, 4096, 20),
+            ("pixelfed", 2, 2048, 20),
+            ("garage", 1, 1024, 16),
+        ];
+        assert_eq!(least.map(|it| it.0), SIZES.map(|it| it.0), "every application has its facts");
+        for (app, cores, memory_mib, state_gib) in least {
+            let size = default_size(&AppName::new(app).unwrap());
+            assert!(size.cores >= cores && size.memory_mib >= memory_mib && size.state_gib >= state_gib, "{app}: {size:?}");
+        }
+    }
+
     #[test]
     fn known_and_unknown_applications() {
         assert_eq!(default_size(&AppName::new("peertube").unwrap()).cores, 4);

@@ -18,6 +18,10 @@ let
     ;
 in
 {
+  "peertube: its home can be written, and is no state" = {
+    expr = config.peertube-local.systemd.services.peertube.environment.HOME;
+    expected = "/var/cache/peertube";
+  };
   "peertube: settings cannot be changed in the browser" = {
     expr = config.peertube-local.services.peertube.settings.webadmin.configuration.edition.allowed;
     expected = false;

@@ -91,6 +91,17 @@ in
     expr = config.pixelfed-mysql-local.services.mysql.settings.mysqld.collation-server;
     expected = "utf8mb4_unicode_ci";
   };
+  "pixelfed: nobody in front of nginx says who the client is" = {
+    expr = config.pixelfed-mysql-local.services.pixelfed.settings.TRUST_PROXIES;
+    expected = "127.0.0.1";
+  };
+  "pixelfed: PHP has ffi, as the package was built with" = {
+    expr = config.pixelfed-mysql-local.services.pixelfed.phpPackage.extensions;
+    expected = [
+      "curl"
+      "ffi"
+    ];
+  };
   "pixelfed: set-up waits for Redis" = yes (
     needs "pixelfed-mysql-local" "pixelfed-data-setup" "redis-pixelfed.service"
   );

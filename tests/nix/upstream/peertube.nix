@@ -115,6 +115,7 @@ in
             "peertube-init-db.service"
           ];
         after = [ "network.target" ];
+        environment.HOME = "${cfg.package}";
         # Writes config/local.yaml out of the secret files, then runs the server.
         script = "server";
         serviceConfig = {
