@@ -11,7 +11,7 @@ use fedi_engine::drivers::{DriverError, DriverErrorKind, StepContext};
 use fedi_model::resource::{NicAddress, Vm};
 use ipnet::IpNet;
 use proxmox_api::{
-    Class, CloudInit, CreateVm, Disk, DiskSource, Error, IpConfig, Missing, NetworkDevice, StaticIp, TaskQuery,
+    Class, CloudInit, CreateVm, Disk, DiskSource, Error, Exit, IpConfig, Missing, NetworkDevice, StaticIp, TaskQuery,
     TaskState, Upid, Wait,
 };
 
@@ -218,17 +218,25 @@ impl ProxmoxHost {
         }
     }
 
-    /// Whether our own create died on this number: it left a task of ours, and a VM
-    /// that is still locked or not yet in our pool.
+    /// Whether our own create died on this number: it left a VM that is still locked, or
+    /// not yet in our pool.
     pub(super) async fn is_stuck(&self, vmid: u32) -> bool {
         let machine = self.node().vm(vmid);
         match machine.config().await {
             Ok(Some(config)) => config.lock() == Some("create") && config.uuid().is_none(),
             Err(error) if matches!(error.class(), Class::Permission { .. }) => {
-                machine.tasks(TaskQuery::of_vm(vmid).kind("qmcreate")).await.is_ok_and(|tasks| !tasks.is_empty())
+                self.create_died(vmid).await && self.client.vmid_is_taken(vmid).await.unwrap_or(false)
             }
             _ => false,
         }
+    }
+
+    /// Whether our last create of this number broke off. One that fails cleans up behind it,
+    /// and whoever has the number afterwards is somebody else.
+    async fn create_died(&self, vmid: u32) -> bool {
+        let tasks = self.node().vm(vmid).tasks(TaskQuery::of_vm(vmid).kind("qmcreate")).await;
+        let Some(last) = tasks.ok().and_then(|tasks| tasks.into_iter().next()) else { return false };
+        matches!(self.client.task_state(&last.upid).await, Ok(TaskState::Ended(Exit::Unknown)))
     }
 
     fn wanted(&self, vm: &Vm) -> CreateVm {

@@ -14,10 +14,13 @@ impl ProxmoxHost {
                 DriverErrorKind::Unavailable,
                 Some(format!("Is `{}` up, and reachable from here?", self.client.endpoint())),
             ),
-            Class::Ambiguous | Class::Deadline | Class::Aborted | Class::Checksum => {
+            Class::Ambiguous | Class::Deadline | Class::Aborted => (
+                DriverErrorKind::Unavailable,
+                Some(format!("The tasks of node `{}` say what became of it", self.settings.node)),
+            ),
+            Class::Checksum | Class::Conflict(Conflict::Locked | Conflict::Digest) => {
                 (DriverErrorKind::Unavailable, None)
             }
-            Class::Conflict(Conflict::Locked | Conflict::Digest) => (DriverErrorKind::Unavailable, None),
             Class::Quorum => (
                 DriverErrorKind::Unavailable,
                 Some("Nothing can be changed on a cluster without quorum; bring its other nodes back".to_owned()),
@@ -45,6 +48,10 @@ impl ProxmoxHost {
                 }),
             ),
             Class::Unsupported => (DriverErrorKind::Invalid, Some("fedi needs Proxmox VE 8.4 or newer".to_owned())),
+            Class::Permanent => (
+                DriverErrorKind::Failed,
+                Some(format!("The tasks and the system log of node `{}` may say more", self.settings.node)),
+            ),
             _ => (DriverErrorKind::Failed, None),
         };
         let mut made = DriverError::new(kind, what);

@@ -86,13 +86,13 @@ impl ProxmoxHost {
         let Some(upid) = self.begun(noted, cx).await.map_err(|error| self.fault(&error, what()))? else {
             return Ok(());
         };
-        let what = || format!("Failed to stop the task `{upid}`");
         match self.client.task_state(&upid).await {
             Ok(TaskState::Running) => {}
             Ok(TaskState::Ended(_)) => return Ok(()),
             Err(error) if error.class().is_missing(Missing::Task) => return Ok(()),
             Err(error) => return Err(self.fault(&error, what())),
         }
+        let what = || format!("Failed to stop the task `{upid}`");
         cx.progress("stopping the import", None, None);
         self.client.stop_task(&upid).await.map_err(|error| self.fault(&error, what()))?;
         self.vms.forget().await;

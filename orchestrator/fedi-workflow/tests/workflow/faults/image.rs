@@ -4,7 +4,7 @@ use fedi_engine::drivers::DriverErrorKind;
 use fedi_sim::faults::Command;
 use fedi_workflow::WorkflowError;
 
-use super::{completed, nothing_is_left, says, site, unwound};
+use super::{completed, nothing_is_left, notices, says, site, unwound};
 
 #[tokio::test]
 async fn it_is_missing() {
@@ -66,6 +66,8 @@ async fn the_storage_is_full_before_the_import() {
     let message = "Failed to create VM `matrix` on host `proxmox1`";
     says(&failure, message, "", "Make room on `proxmox1`, or name another storage in host.toml");
     nothing_is_left(&site).await;
+    // Proxmox has cleaned up: nothing is said to be half-made.
+    assert_eq!(notices(&site), [""; 0]);
     // With room it goes.
     site.sim.control(Command::LeaveSpace { storage: "local-lvm".to_owned(), bytes: 1 << 40 }).await;
     completed(&site.deploy("matrix").await.unwrap());
@@ -85,4 +87,5 @@ async fn the_storage_becomes_full_during_the_import() {
     let failure = unwound(&outcome.unwrap());
     says(&failure, "Failed to create VM `matrix` on host `proxmox1`", "", "Make room on `proxmox1`");
     nothing_is_left(&site).await;
+    assert_eq!(notices(&site), [""; 0]);
 }
