@@ -96,6 +96,7 @@ impl StandInZone {
 
 fn unavailable(zone: &str) -> DriverError {
     DriverError::new(DriverErrorKind::Unavailable, format!("Failed to write records into the DNS zone `{zone}`"))
+        .hint("Try again when the provider answers")
 }
 
 fn down(zone: &str) -> DriverError {
@@ -132,7 +133,8 @@ impl Dns for StandInZone {
                 DriverErrorKind::Foreign,
                 format!("Failed to write records into the DNS zone `{zone}`"),
             )
-            .cause(format!("`{}.{zone}` {} exists, and fedi did not write it", foreign.name, foreign.kind)));
+            .cause(format!("`{}.{zone}` {} exists, and fedi did not write it", foreign.name, foreign.kind))
+            .hint("Remove the record, or choose another name"));
         }
         let mut creating: Vec<&RecordSet> =
             records.sets.iter().filter(|set| !existing.contains_key(&pair(set))).collect();

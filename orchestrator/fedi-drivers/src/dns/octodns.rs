@@ -216,7 +216,13 @@ impl Dns for OctodnsDns {
 
     async fn await_visible(&self, records: &Records, cx: &dyn StepContext) -> Result<(), DriverError> {
         let expected: Vec<Expected> = Sets::new(records)?.sets.into_iter().map(Expected::Present).collect();
-        self.servers.wait(&records.zone, &expected, self.patience, cx).await
+        let waited = self.servers.wait(&records.zone, &expected, self.patience, cx).await;
+        waited.map_err(|error| match (&error.kind, &error.hint) {
+            (DriverErrorKind::Unavailable, None) => error.hint(
+                "Do all name servers of the zone follow their primary? `servers` in host.toml names those to ask",
+            ),
+            _ => error,
+        })
     }
 }
 

@@ -162,7 +162,8 @@ fn agreed(zone: &Domain, wanted: &RecordSet, seen: Vec<Seen>) -> Result<Option<R
         return Ok(answer);
     }
     let message = format!("No name server of `{zone}` answers for `{}`", wanted.key());
-    let failed = DriverError::new(DriverErrorKind::Unavailable, message);
+    let failed = DriverError::new(DriverErrorKind::Unavailable, message)
+        .hint("Name servers that can be reached from here are named as `servers` of the zone in host.toml");
     Err(failures.into_iter().fold(failed, DriverError::cause))
 }
 

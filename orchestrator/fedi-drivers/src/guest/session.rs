@@ -519,7 +519,8 @@ impl AgentSession {
             DriverErrorKind::Failed,
             format!("Failed to activate the system on the guest `{deployment}`"),
         )
-        .left(format!("The guest `{deployment}` runs its former system"));
+        .left(format!("The guest `{deployment}` runs its former system"))
+        .hint("Look at the units' journal on the guest, mend the system, then deploy it or go on with the run");
         match reason {
             Reason::ActivationFailed { status, output } => {
                 let mut error = error.cause(format!("`switch-to-configuration` {status}"));

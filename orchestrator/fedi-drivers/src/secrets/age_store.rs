@@ -63,6 +63,7 @@ impl AgeStore {
                 format!("Failed to read the age identity `{}`", self.identity.display()),
             )
         };
+        let damaged = || failed().hint("Put a good copy of the key in its place: nothing else can read the secrets");
         let metadata = fs::metadata(&self.identity).map_err(|error| {
             failed().because(&error).hint("Run `fedi init` to make one, or set `secrets.identity` in fedi.toml")
         })?;
@@ -75,11 +76,11 @@ impl AgeStore {
         let mut identities = Vec::new();
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let identity = x25519::Identity::from_str(line)
-                .map_err(|reason| failed().cause(format!("A line is no age identity: {reason}")))?;
+                .map_err(|reason| damaged().cause(format!("A line is no age identity: {reason}")))?;
             identities.push(identity);
         }
         if identities.is_empty() {
-            return Err(failed().cause("It holds no `AGE-SECRET-KEY-1...` line"));
+            return Err(damaged().cause("It holds no `AGE-SECRET-KEY-1...` line"));
         }
         Ok(identities)
     }

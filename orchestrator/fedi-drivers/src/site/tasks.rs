@@ -181,6 +181,7 @@ impl Site {
                 format!("The guest `{}` could not be reached after it switched its system", guest.deployment),
             )
             .left(format!("It went back to its former system after {} s", self.patience.confirm.as_secs()))
+            .hint("Does the new system keep the guest's network, its sshd and fedi's key?")
         })
     }
 

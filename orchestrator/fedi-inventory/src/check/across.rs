@@ -27,7 +27,11 @@ pub(crate) fn check(files: &Files, problems: &mut Vec<Problem>) {
                     "A deployment's name is unique over all hosts: rename one of the files",
                 );
             } else if let Some(other) = domains.insert(domain, name) {
-                findings.add(&at(&["domain"]), format!("The domain `{domain}` belongs to deployment `{other}` too"));
+                findings.add_with_hint(
+                    &at(&["domain"]),
+                    format!("The domain `{domain}` belongs to deployment `{other}` too"),
+                    "Give one of them another domain, or remove its file",
+                );
             }
             if let Some(host) = &host.file {
                 in_a_zone(domain, host_name, &host.value, &mut findings);

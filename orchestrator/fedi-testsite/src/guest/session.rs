@@ -178,7 +178,7 @@ impl GuestSession for StandInSession {
             let apps = state.apps.iter();
             let held = apps.clone().filter(|(_, app)| app.held);
             Ok(Facts {
-                uuid: Some(state.uuid),
+                uuid: Some(if state.fault == Some(GuestFault::OtherMachine) { Uuid::nil() } else { state.uuid }),
                 agent_version: env!("CARGO_PKG_VERSION").to_owned(),
                 hostname: state.name.clone(),
                 uptime_s: 1,
@@ -294,6 +294,7 @@ impl GuestSession for StandInSession {
                 let what = format!("Failed to activate the system on the guest `{}`", state.name);
                 return Err(DriverError::new(DriverErrorKind::Failed, what)
                     .cause("`switch-to-configuration` exited with 4")
+                    .hint("Look at the units' journal on the guest")
                     .left(format!("The guest `{}` runs its former system", state.name)));
             }
             let before = state.system.replace(activation.toplevel.clone());

@@ -79,6 +79,8 @@ pub enum GuestFault {
     RestoreDiffers,
     /// A unit of the application has failed, and systemd has given it up.
     UnitFailed,
+    /// It says that it is another machine.
+    OtherMachine,
     /// It shows another host key than it did.
     OtherHostKey,
 }

@@ -49,6 +49,7 @@ fn all_mistakes_at_once() {
     ----- stderr -----
     error: The inventory has 5 problems
       hosts/here/deployments/notes.toml:2:1: The domain `notes.example.org` belongs to deployment `blog` too
+        hint: Give one of them another domain, or remove its file
       hosts/here/deployments/shop.toml:1:7: This is no TOML: string values must be quoted, expected literal string
       hosts/here/deployments/wiki.toml:2:1: Unknown key `domian`
         hint: Did you mean `domain`?
@@ -59,10 +60,11 @@ fn all_mistakes_at_once() {
     assert_snapshot!(machine.fedi("status --json"), @r#"
     exit code: 2
     ----- stdout -----
-    {"error":{"causes":[],"exit":"refused","message":"The inventory has 5 problems","problems":[{"column":1,"file":"hosts/here/deployments/notes.toml","key":"domain","line":2,"message":"The domain `notes.example.org` belongs to deployment `blog` too"},{"column":7,"file":"hosts/here/deployments/shop.toml","line":1,"message":"This is no TOML: string values must be quoted, expected literal string"},{"column":1,"file":"hosts/here/deployments/wiki.toml","hint":"Did you mean `domain`?","key":"domian","line":2,"message":"Unknown key `domian`"},{"column":1,"file":"hosts/here/host.toml","hint":"Did you mean `endpoint`?","key":"hypervisor.endpiont","line":5,"message":"Unknown key `hypervisor.endpiont`"},{"column":1,"file":"hosts/here/host.toml","key":"addresses[0].last","line":25,"message":"The last address `192.0.3.12` is outside `192.0.2.0/24`"}]},"schema":1}
+    {"error":{"causes":[],"exit":"refused","message":"The inventory has 5 problems","problems":[{"column":1,"file":"hosts/here/deployments/notes.toml","hint":"Give one of them another domain, or remove its file","key":"domain","line":2,"message":"The domain `notes.example.org` belongs to deployment `blog` too"},{"column":7,"file":"hosts/here/deployments/shop.toml","line":1,"message":"This is no TOML: string values must be quoted, expected literal string"},{"column":1,"file":"hosts/here/deployments/wiki.toml","hint":"Did you mean `domain`?","key":"domian","line":2,"message":"Unknown key `domian`"},{"column":1,"file":"hosts/here/host.toml","hint":"Did you mean `endpoint`?","key":"hypervisor.endpiont","line":5,"message":"Unknown key `hypervisor.endpiont`"},{"column":1,"file":"hosts/here/host.toml","key":"addresses[0].last","line":25,"message":"The last address `192.0.3.12` is outside `192.0.2.0/24`"}]},"schema":1}
     ----- stderr -----
     error: The inventory has 5 problems
       hosts/here/deployments/notes.toml:2:1: The domain `notes.example.org` belongs to deployment `blog` too
+        hint: Give one of them another domain, or remove its file
       hosts/here/deployments/shop.toml:1:7: This is no TOML: string values must be quoted, expected literal string
       hosts/here/deployments/wiki.toml:2:1: Unknown key `domian`
         hint: Did you mean `domain`?
@@ -167,7 +169,7 @@ fn nobody_answers() {
 #[test]
 fn another_certificate_than_the_pinned_one() {
     let server = TlsServer::start();
-    let machine = Machine::with_host(&server.endpoint).filter(&server.fingerprint, "[FINGERPRINT]");
+    let machine = Machine::with_deployment(&server.endpoint).filter(&server.fingerprint, "[FINGERPRINT]");
     assert_snapshot!(machine.fedi("host check"), @"
     exit code: 2
     ----- stdout -----
@@ -176,6 +178,15 @@ fn another_certificate_than_the_pinned_one() {
         Caused by: The server is not the expected one
         Caused by: the server's certificate has the fingerprint `[FINGERPRINT]`
       hint: It shows [FINGERPRINT]; compare with `pvenode cert info` on the host before you put it into host.toml
+    ");
+    assert_snapshot!(machine.fedi("deploy notes --yes"), @"
+    exit code: 2
+    ----- stderr -----
+    error: Failed to look for VM `notes` on host `here`
+      Caused by: The server is not the expected one
+      Caused by: the server's certificate has the fingerprint `[FINGERPRINT]`
+
+    hint: It shows [FINGERPRINT]; compare with `pvenode cert info` on the host before you put it into host.toml
     ");
 }
 
@@ -211,5 +222,7 @@ fn an_age_key_that_cannot_be_used() {
     ----- stderr -----
     error: Failed to read the age identity `[CONFIG]/age.key`
       Caused by: A line is no age identity: invalid Bech32 encoding
+
+    hint: Put a good copy of the key in its place: nothing else can read the secrets
     ");
 }

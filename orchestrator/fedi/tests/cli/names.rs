@@ -141,6 +141,8 @@ fn a_new_deployment_that_cannot_be() {
     ----- stderr -----
     error: Cannot deploy `wiki` on host `here`
       Caused by: The domain `notes.example.org` belongs to deployment `notes` too
+
+    hint: Give one of them another domain, or remove its file
     ");
     assert_snapshot!(machine.fedi("deploy wiki --host here --domain wiki"), @"
     exit code: 2

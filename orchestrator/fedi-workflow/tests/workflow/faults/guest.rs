@@ -102,6 +102,17 @@ async fn its_disk_is_full_when_a_system_comes() {
     assert_ne!(site.snapshot().await["guest matrix"], before["guest matrix"]);
 }
 
+/// Another machine has its address, and its key: a copy of its disk, say.
+#[tokio::test]
+async fn another_machine_answers_for_it() {
+    let site = site().await;
+    site.machines.made_with(Some(GuestFault::OtherMachine));
+    let failure = unwound(&site.deploy("matrix").await.unwrap());
+    let message = "The machine that answers for `matrix` is another one";
+    says(&failure, message, "Its UUID is 00000000-", "Does another machine use the same address?");
+    nothing_is_left(&site).await;
+}
+
 /// It switches its system, and the application does not stay up.
 #[tokio::test]
 async fn the_application_is_not_healthy() {

@@ -22,24 +22,26 @@ async fn site() -> TestSite {
     TestSite::with(Setup::default(), Wires::default()).await
 }
 
-/// Exit code 1: taken back, with the world as it was.
+/// Exit code 1: taken back, with the world as it was, and what to do.
 #[track_caller]
 fn unwound(outcome: &Outcome) -> Failure {
     match outcome {
         Outcome::Unwound { failure: Some(failure), .. } => {
             assert_eq!(outcome.exit_code(), 1);
+            assert!(failure.hint.is_some(), "no hint in {failure:?}");
             failure.clone()
         }
         other => panic!("{other:?}"),
     }
 }
 
-/// Exit code 4: stopped part-way.
+/// Exit code 4: stopped part-way, and what to do.
 #[track_caller]
 fn paused(outcome: &Outcome) -> Failure {
     match outcome {
         Outcome::Paused { failure: Some(failure), .. } => {
             assert_eq!(outcome.exit_code(), 4);
+            assert!(failure.hint.is_some(), "no hint in {failure:?}");
             failure.clone()
         }
         other => panic!("{other:?}"),

@@ -1,5 +1,6 @@
 //! Domains and records.
 
+use fedi_engine::Outcome;
 use fedi_inventory::Folder;
 use fedi_model::resource::RecordSet;
 use fedi_test::workflow::Snapshot;
@@ -115,7 +116,8 @@ async fn an_update_of_records_is_taken_back_whole() {
         world.fail(fedi_test::Verb::Run, wait, usize::MAX, moment, kind);
         let (clock, told) = (std::sync::Arc::new(site.clock.clone()), std::sync::Arc::new(site.recorder.clone()));
         let engine = fedi_engine::Engine::new(site.wiring.store.clone(), world, clock, told);
-        unwound(&engine.start(&plan).await.unwrap());
+        let outcome = engine.start(&plan).await.unwrap();
+        assert!(matches!(outcome, Outcome::Unwound { .. }), "{outcome:?}");
         assert_eq!(site.snapshot().await, before, "{what}");
     }
 }
