@@ -2,12 +2,16 @@
 //! binary, as snapshots.
 #![allow(clippy::unwrap_used)]
 
+mod administrator;
 mod broken;
+mod faults;
 mod host;
 mod init;
+mod interrupted;
 mod machine;
 mod name_server;
 mod names;
+mod place;
 mod proxmox;
 mod run;
 mod secret;
