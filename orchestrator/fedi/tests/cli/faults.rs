@@ -159,6 +159,28 @@ fn every_address_is_taken() {
     assert_eq!(machine.fedi("plan wiki"), exhausted.replace("reserve an ipv4", "find a free ipv4"));
 }
 
+/// Secrets are made before anything else: nothing on the host is touched.
+#[test]
+fn an_age_key_that_cannot_be_read() {
+    let Some(place) = Place::ready() else { return };
+    place.machine.chmod("config/age.key", 0o640);
+    place.sim.clear_requests();
+    let told = place.machine.fedi("deploy notes --yes");
+    assert!(told.starts_with("exit code: 1\n"), "{told}");
+    let error = &told[told.find("\nerror: ").unwrap() + 1..];
+    assert_snapshot!(error, @"
+    error: Failed to read the age identity `[CONFIG]/age.key`
+      Caused by: Others can read it
+
+    left behind: nothing; run 1 is taken back and all is as it was before
+
+    hint: Run `chmod 600 [CONFIG]/age.key`
+    ");
+    assert!(place.sim.requests().iter().all(|request| request.method == "GET"), "it only looked");
+    place.machine.chmod("config/age.key", 0o600);
+    assert_eq!(place.machine.fedi("secret show notes mail-password"), "exit code: 0\n----- stdout -----\nx");
+}
+
 #[test]
 fn an_image_of_another_digest() {
     let Some(place) = Place::ready() else { return };
