@@ -223,11 +223,13 @@ in
         path = [
           config.services.redis.package
           pkgs.gawk
+          pkgs.gnugrep
         ];
+        # Work for a later time waits on: it is carried with the rest.
         busy = ''
           socket=${config.services.redis.servers.pixelfed.unixSocket}
           redis-cli -s "$socket" --raw --scan --pattern '*queues:*' \
-            | while read -r queue; do
+            | grep --invert-match ':delayed$' | while read -r queue; do
                 case $(redis-cli -s "$socket" --raw type "$queue") in
                   list) redis-cli -s "$socket" --raw llen "$queue" ;;
                   zset) redis-cli -s "$socket" --raw zcard "$queue" ;;
