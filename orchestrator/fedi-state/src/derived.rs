@@ -4,7 +4,7 @@
 use fedi_model::manifest::Derived as Declared;
 
 use crate::error::StateError;
-use crate::kind::{Kind, Report};
+use crate::kind::{Contents, Kind, Report};
 use crate::snapshot::{Consistency, Observed, ObservedDerived};
 use crate::stage::ItemStage;
 use crate::work::Work;
@@ -43,5 +43,13 @@ impl Kind for Derived {
             None => "the application makes it again by itself".to_owned(),
         };
         Ok(Report { checks: Vec::new(), notes: vec![note] })
+    }
+
+    fn contents(&self, _: &Work) -> Result<Option<Contents>, StateError> {
+        Ok(None)
+    }
+
+    fn clear(&self, work: &Work) -> Result<(), StateError> {
+        work.check()
     }
 }

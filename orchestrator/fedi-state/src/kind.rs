@@ -1,5 +1,7 @@
 //! The one trait behind which every kind of state stands.
 
+use std::collections::BTreeMap;
+
 use crate::error::StateError;
 use crate::snapshot::{Consistency, Observed};
 use crate::stage::ItemStage;
@@ -23,6 +25,15 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
+/// What is in a place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// In words: `171 tables`.
+    pub what: String,
+    /// Its size, as far as that is known.
+    pub bytes: u64,
+}
+
 /// A kind of state. Every verb can be called again after it was cut off anywhere.
 pub trait Kind {
     /// Brings most of the data into the stage while the application runs.
@@ -40,4 +51,20 @@ pub trait Kind {
 
     /// Compares what is at the place with what was observed. Before the application starts.
     fn verify(&self, work: &Work, stage: &ItemStage, observed: &Observed) -> Result<Report, StateError>;
+
+    /// What is in its place; `None` where a restore finds it empty.
+    fn contents(&self, work: &Work) -> Result<Option<Contents>, StateError>;
+
+    /// Empties its place, so that a restore finds it empty. What is in it is gone.
+    fn clear(&self, work: &Work) -> Result<(), StateError>;
+
+    /// Who else is using it, in words; nobody where the kind cannot tell.
+    fn users(&self, _work: &Work) -> Result<Vec<String>, StateError> {
+        Ok(Vec::new())
+    }
+
+    /// Entries of queued work, by prefix of the contract.
+    fn queued(&self, _work: &Work) -> Result<BTreeMap<String, u64>, StateError> {
+        Ok(BTreeMap::new())
+    }
 }

@@ -30,7 +30,7 @@ mod work;
 
 pub use account::{Account, Accounts};
 pub use error::{ErrorClass, StateError};
-pub use kind::{Delta, Kind, Report};
+pub use kind::{Contents, Delta, Kind, Report};
 pub use snapshot::{Consistency, Observed, Snapshot};
 pub use stage::{ItemStage, Stage};
 pub use work::{Cancel, Meter, Observer, Progress, Silent, Tools, Work};

@@ -17,7 +17,7 @@ use fedi_model::manifest::Mysql as Declared;
 
 use crate::account::Account;
 use crate::error::{ErrorClass, StateError};
-use crate::kind::{Kind, Report};
+use crate::kind::{Contents, Kind, Report};
 use crate::snapshot::{Consistency, Observed, ObservedMysql};
 use crate::stage::ItemStage;
 use crate::sums;
@@ -156,6 +156,18 @@ impl Mysql {
         Ok(count != "0")
     }
 
+    /// Size in the server; an estimate of its own.
+    fn bytes(&self, work: &Work) -> Result<u64, StateError> {
+        let size = self.value(
+            work,
+            &format!(
+                "SELECT coalesce(sum(data_length + index_length), 0) FROM information_schema.tables WHERE table_schema = {};",
+                literal(&self.declared.database)
+            ),
+        )?;
+        Ok(size.parse().unwrap_or(0))
+    }
+
     fn dump(&self, work: &Work, stage: &ItemStage, consistency: Consistency) -> Result<ObservedMysql, StateError> {
         let database = &self.declared.database;
         let Some((charset, collation)) = self.schema(work)? else {
@@ -166,14 +178,7 @@ impl Mysql {
             return Err(StateError::refused(ErrorClass::Changed, message));
         }
         let server_version = self.value(work, "SELECT version();")?;
-        let size = self.value(
-            work,
-            &format!(
-                "SELECT coalesce(sum(data_length + index_length), 0) FROM information_schema.tables WHERE table_schema = {};",
-                literal(database)
-            ),
-        )?;
-        let bytes = size.parse().unwrap_or(0);
+        let bytes = self.bytes(work)?;
         let before = self.rows(work)?;
         let programs = self.programs(work)?;
         let path = stage.folder.join("dump.sql");
@@ -345,6 +350,35 @@ impl Kind for Mysql {
             return Err(StateError::refused(ErrorClass::Differs, message));
         }
         self.compare(work, Self::expected(observed)?)
+    }
+
+    fn contents(&self, work: &Work) -> Result<Option<Contents>, StateError> {
+        // What is marked is fedi's own to make anew.
+        if self.schema(work)?.is_none() || self.is_marked(work)? {
+            return Ok(None);
+        }
+        let (tables, programs) = (self.rows(work)?.len(), self.programs(work)?);
+        if tables == 0 && programs == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Contents { what: format!("{tables} tables, {programs} programs"), bytes: self.bytes(work)? }))
+    }
+
+    fn clear(&self, work: &Work) -> Result<(), StateError> {
+        self.query(work, None, &format!("DROP DATABASE IF EXISTS {};", quoted(&self.declared.database))).map(drop)
+    }
+
+    fn users(&self, work: &Work) -> Result<Vec<String>, StateError> {
+        let rows = self.query(
+            work,
+            None,
+            &format!(
+                "SELECT concat(user, ' (connection ', id, ')') FROM information_schema.processlist \
+                 WHERE db = {} AND id <> connection_id() ORDER BY id;",
+                literal(&self.declared.database)
+            ),
+        )?;
+        Ok(rows.into_iter().flatten().collect())
     }
 }
 

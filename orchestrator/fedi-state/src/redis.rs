@@ -16,7 +16,7 @@ use redis::{Commands, Connection, ConnectionAddr, ConnectionInfo, IntoConnection
 use zeroize::Zeroizing;
 
 use crate::error::{ErrorClass, StateError};
-use crate::kind::{Kind, Report};
+use crate::kind::{Contents, Kind, Report};
 use crate::snapshot::{Consistency, Observed, ObservedRedis};
 use crate::stage::ItemStage;
 use crate::sums;
@@ -328,6 +328,35 @@ impl Kind for Redis {
             checks: vec![format!("{keys} keys and {queued} queued entries are as recorded")],
             notes: Vec::new(),
         })
+    }
+
+    fn contents(&self, work: &Work) -> Result<Option<Contents>, StateError> {
+        if self.declared.holds == Holds::Cache {
+            return Ok(None);
+        }
+        let mut connection = self.connect()?;
+        let counted = self.count(work, &mut connection)?;
+        let keys: u64 = counted.keys.values().sum();
+        if keys == 0 {
+            return Ok(None);
+        }
+        let bytes = fs::metadata(&self.access.file).map_or(0, |found| found.len());
+        Ok(Some(Contents { what: format!("{keys} keys"), bytes }))
+    }
+
+    fn clear(&self, work: &Work) -> Result<(), StateError> {
+        let mut connection = self.connect()?;
+        redis::cmd("FLUSHALL").exec(&mut connection).map_err(|error| self.failed(&error))?;
+        // Else the keys come back with the next start.
+        self.save(work, &mut connection)
+    }
+
+    fn queued(&self, work: &Work) -> Result<BTreeMap<String, u64>, StateError> {
+        if self.declared.queues.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let mut connection = self.connect()?;
+        Ok(self.count(work, &mut connection)?.queues)
     }
 }
 

@@ -14,7 +14,7 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorClass, StateError};
-use crate::kind::{Delta, Kind, Report};
+use crate::kind::{Contents, Delta, Kind, Report};
 use crate::listing::{self, Reader, Writer};
 use crate::snapshot::{Consistency, Observed, ObservedBucket};
 use crate::stage::ItemStage;
@@ -285,6 +285,38 @@ impl Kind for Bucket {
         let list = stage.folder.join("inventory.jsonl");
         listing::check_digest(&list, &Self::expected(observed)?.digest)?;
         run(self.compare(work, &list))
+    }
+
+    fn contents(&self, work: &Work) -> Result<Option<Contents>, StateError> {
+        run(async {
+            let mut objects = Objects::of(&self.end, &self.declared.rebuildable);
+            let (mut count, mut bytes) = (0_u64, 0_u64);
+            while let Some(object) = objects.next().await? {
+                work.check()?;
+                count += 1;
+                bytes += object.size;
+            }
+            Ok((count > 0).then(|| Contents { what: format!("{count} objects"), bytes }))
+        })
+    }
+
+    fn clear(&self, work: &Work) -> Result<(), StateError> {
+        run(async {
+            let mut meter = work.meter(format!("empty the bucket {}", self.end.name()), None);
+            let mut objects = Objects::of(&self.end, &self.declared.rebuildable);
+            loop {
+                let batch = objects.batch(BATCH).await?;
+                if batch.is_empty() {
+                    return Ok(());
+                }
+                let removed = futures::stream::iter(batch.iter().map(|object| self.end.delete(&object.key)));
+                let mut removed = removed.buffer_unordered(AT_ONCE);
+                while let Some(result) = removed.next().await {
+                    result?;
+                    meter.add(0, 1)?;
+                }
+            }
+        })
     }
 }
 

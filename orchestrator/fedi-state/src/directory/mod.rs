@@ -15,7 +15,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::account::Accounts;
 use crate::error::{ErrorClass, StateError};
-use crate::kind::{Delta, Kind, Report};
+use crate::kind::{Contents, Delta, Kind, Report};
 use crate::listing;
 use crate::snapshot::{Consistency, Observed, ObservedDirectory};
 use crate::stage::ItemStage;
@@ -145,6 +145,15 @@ impl Kind for Directory {
         }
         let message = format!("`{}` differs from the snapshot: {}", self.declared.path, wrong.join(", "));
         Err(StateError::refused(ErrorClass::Differs, message))
+    }
+
+    fn contents(&self, work: &Work) -> Result<Option<Contents>, StateError> {
+        let place = restore::Place::find(Path::new(&self.declared.path))?;
+        if place.is_empty()? { Ok(None) } else { place.contents(work).map(Some) }
+    }
+
+    fn clear(&self, work: &Work) -> Result<(), StateError> {
+        restore::Place::find(Path::new(&self.declared.path))?.empty(work)
     }
 }
 

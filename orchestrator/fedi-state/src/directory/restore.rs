@@ -14,6 +14,7 @@ use super::content::{self, Fault};
 use super::walk::{FILE, FOLDER, NEW};
 use crate::account::Accounts;
 use crate::error::{ErrorClass, StateError};
+use crate::kind::Contents;
 use crate::listing::{Entry, EntryKind, Name, Reader};
 use crate::sums;
 use crate::work::{Meter, Work};
@@ -22,6 +23,12 @@ use crate::work::{Meter, Work};
 const INSIDE: &str = ".fedi-restoring";
 /// How many symbolic links at the top are followed.
 const LINKS: u32 = 10;
+
+/// An entry of a place.
+struct Seen {
+    is_folder: bool,
+    bytes: u64,
+}
 
 /// Where a folder goes to.
 pub(super) struct Place {
@@ -41,21 +48,93 @@ impl Place {
         Err(StateError::damaged(format!("`{}` is a symbolic link that leads nowhere", path.display())))
     }
 
-    /// Whether nothing is there but what fedi itself left unfinished.
+    /// Whether nothing is there but folders, which hold nothing, and what fedi itself
+    /// left unfinished.
     pub(super) fn is_empty(&self) -> Result<bool, StateError> {
-        match fs::read_dir(&self.path) {
-            Ok(entries) => {
-                for entry in entries {
-                    let entry = entry.map_err(StateError::file("read", &self.path))?;
-                    if entry.file_name() != INSIDE {
-                        return Ok(self.path.join(INSIDE).join("whole").exists());
-                    }
-                }
-                Ok(true)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-            Err(error) => Err(StateError::file("read", &self.path)(error)),
+        if self.path.join(INSIDE).join("whole").exists() {
+            return Ok(true);
         }
+        match self.entries(&mut |entry| Ok(entry.is_folder)) {
+            Ok(empty) => Ok(empty),
+            Err(StateError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is there, in words and bytes.
+    pub(super) fn contents(&self, work: &Work) -> Result<Contents, StateError> {
+        let (mut files, mut bytes) = (0_u64, 0);
+        self.entries(&mut |entry| {
+            work.check()?;
+            if !entry.is_folder {
+                files += 1;
+                bytes += entry.bytes;
+            }
+            Ok(true)
+        })?;
+        Ok(Contents { what: format!("{files} files"), bytes })
+    }
+
+    /// Removes all that is there; the folder itself stays as it is.
+    pub(super) fn empty(&self, work: &Work) -> Result<(), StateError> {
+        let entries = match fs::read_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(StateError::file("read", &self.path))?,
+        };
+        for entry in entries {
+            work.check()?;
+            let entry = entry.map_err(StateError::file("read", &self.path))?;
+            let path = entry.path();
+            let kind = entry.file_type().map_err(StateError::file("look at", &path))?;
+            let removed = if kind.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(StateError::file("remove", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Shows every entry but fedi's own, a folder before what is in it, until `each`
+    /// says that it has seen enough: then the answer is `false`.
+    fn entries(&self, each: &mut dyn FnMut(&Seen) -> Result<bool, StateError>) -> Result<bool, StateError> {
+        let mut folders = vec![self.path.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).map_err(StateError::file("read", &folder))? {
+                let entry = entry.map_err(StateError::file("read", &folder))?;
+                if folder == self.path && entry.file_name() == INSIDE {
+                    continue;
+                }
+                let found = entry.metadata().map_err(StateError::file("look at", &entry.path()))?;
+                if !each(&Seen { is_folder: found.is_dir(), bytes: found.len() })? {
+                    return Ok(false);
+                }
+                if found.is_dir() {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Removes the empty folders of an empty place; refuses what is no empty folder.
+    fn make_room(&self) -> Result<(), StateError> {
+        let mut folders = vec![self.path.clone()];
+        let mut found = Vec::new();
+        while let Some(folder) = folders.pop() {
+            let entries = match fs::read_dir(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                entries => entries.map_err(StateError::file("read", &folder))?,
+            };
+            for entry in entries {
+                let path = entry.map_err(StateError::file("read", &folder))?.path();
+                if path != self.path.join(INSIDE) {
+                    found.push(path.clone());
+                    folders.push(path);
+                }
+            }
+        }
+        for folder in found.iter().rev() {
+            fs::remove_dir(folder).map_err(StateError::file("remove", folder))?;
+        }
+        Ok(())
     }
 
     /// Fills it. On a failure it is as it was before.
@@ -80,6 +159,9 @@ impl Place {
                 clear(&new)?;
                 return Err(error);
             }
+        }
+        if !(inside && whole.exists()) {
+            self.make_room()?;
         }
         if inside {
             fs::write(&whole, "").map_err(StateError::file("write", &whole))?;

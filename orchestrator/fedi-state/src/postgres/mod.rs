@@ -12,13 +12,14 @@ use fedi_model::manifest::Postgres as Declared;
 
 use crate::account::Account;
 use crate::error::{ErrorClass, StateError};
-use crate::kind::{Kind, Report};
+use crate::kind::{Contents, Kind, Report};
 use crate::snapshot::{Consistency, Observed, ObservedPostgres};
 use crate::stage::ItemStage;
 use crate::sums;
 use crate::work::Work;
 
 mod capture;
+mod place;
 mod restore;
 mod session;
 mod verify;
@@ -71,6 +72,18 @@ impl Kind for Postgres {
 
     fn verify(&self, work: &Work, _stage: &ItemStage, observed: &Observed) -> Result<Report, StateError> {
         self.compare(work, &self.declared.database, Self::expected(observed)?)
+    }
+
+    fn contents(&self, work: &Work) -> Result<Option<Contents>, StateError> {
+        self.found(work)
+    }
+
+    fn clear(&self, work: &Work) -> Result<(), StateError> {
+        self.empty(work)
+    }
+
+    fn users(&self, work: &Work) -> Result<Vec<String>, StateError> {
+        self.sessions(work)
     }
 }
 

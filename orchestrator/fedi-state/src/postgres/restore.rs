@@ -16,7 +16,7 @@ use crate::tool::{self, Input};
 use crate::work::Work;
 
 /// The database that is always there.
-const MAINTENANCE: &str = "postgres";
+pub(super) const MAINTENANCE: &str = "postgres";
 /// How the comment of a database of ours begins.
 const MARK: &str = "fedi restore ";
 
@@ -103,8 +103,15 @@ impl Postgres {
 
     /// Refuses a database with anything in it.
     fn is_empty(&self, work: &Work) -> Result<(), StateError> {
-        let name = &self.declared.database;
-        let mut session = Session::open(work, &self.access, name)?;
+        let Some(first) = self.first_object(work)? else { return Ok(()) };
+        let message = format!("Database `{}` is not empty: it has `{first}`", self.declared.database);
+        Err(StateError::refused(ErrorClass::NotEmpty, message)
+            .with_hint("Restoring goes only into an empty database; drop or rename this one first"))
+    }
+
+    /// Something in the database that is neither the server's nor an extension's.
+    pub(super) fn first_object(&self, work: &Work) -> Result<Option<String>, StateError> {
+        let mut session = Session::open(work, &self.access, &self.declared.database)?;
         let own = "NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = o.oid AND d.deptype = 'e')";
         let found: Vec<Named> = session.rows(&format!(
             "SELECT n.nspname || '.' || o.relname AS name FROM pg_class o JOIN pg_namespace n ON n.oid = o.relnamespace \
@@ -113,10 +120,7 @@ impl Postgres {
              WHERE {NOT_SYSTEM} AND {own} UNION ALL \
              SELECT 'large object ' || oid FROM pg_largeobject_metadata LIMIT 1"
         ))?;
-        let Some(first) = found.first() else { return Ok(()) };
-        let message = format!("Database `{name}` is not empty: it has `{}`", first.name);
-        Err(StateError::refused(ErrorClass::NotEmpty, message)
-            .with_hint("Restoring goes only into an empty database; drop or rename this one first"))
+        Ok(found.into_iter().next().map(|found| found.name))
     }
 }
 

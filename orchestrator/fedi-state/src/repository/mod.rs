@@ -58,6 +58,8 @@ pub struct Repository {
     pub password: Password,
     /// Keys, for `s3:`.
     pub s3: Option<S3Keys>,
+    /// Certificates (PEM) that the server's may be signed by, instead of the machine's own.
+    pub ca: Option<String>,
     /// The command that `sftp:` runs, where ssh's own settings do not do.
     pub sftp_command: Option<String>,
     /// Where restic remembers what the repository has; it works without, slower.
@@ -145,11 +147,16 @@ impl Repository {
 
     /// Stores a finished stage.
     pub fn backup(&self, work: &Work, stage: &Stage) -> Result<Added, StateError> {
+        self.backup_tagged(work, stage, &[])
+    }
+
+    /// As [`Repository::backup`], with tags of the caller's beside its own.
+    pub fn backup_tagged(&self, work: &Work, stage: &Stage, more: &[String]) -> Result<Added, StateError> {
         let snapshot = stage.read()?;
         let mut prepared = self.prepare(work)?;
         prepared.command.args(["backup", "--json", "--host", snapshot.deployment.as_str()]);
-        for tag in tags(&snapshot) {
-            prepared.command.args(["--tag", &tag]);
+        for tag in tags(&snapshot).iter().chain(more) {
+            prepared.command.args(["--tag", tag]);
         }
         // The stage's content becomes the snapshot's top, wherever the stage lies.
         let outside = stage.not_in_backups();
@@ -194,8 +201,12 @@ impl Repository {
 
     /// The snapshots of a deployment, oldest first.
     pub fn snapshots(&self, work: &Work, deployment: &str) -> Result<Vec<Stored>, StateError> {
-        let tag = format!("deployment:{deployment}");
-        let output = self.run(work, &["snapshots", "--json", "--no-lock", "--tag", &tag])?;
+        self.tagged(work, &format!("deployment:{deployment}"))
+    }
+
+    /// The snapshots with a tag, oldest first.
+    pub fn tagged(&self, work: &Work, tag: &str) -> Result<Vec<Stored>, StateError> {
+        let output = self.run(work, &["snapshots", "--json", "--no-lock", "--tag", tag])?;
         let unreadable = |error| StateError::damaged(format!("restic's list of snapshots does not read: {error}"));
         let mut stored: Vec<Stored> = serde_json::from_slice(&output.stdout).map_err(unreadable)?;
         stored.sort_by(|one, other| (one.time, &one.id).cmp(&(other.time, &other.id)));
@@ -214,6 +225,16 @@ impl Repository {
     pub fn manifest(&self, work: &Work, id: &str) -> Result<Snapshot, StateError> {
         let output = self.run(work, &["dump", "--no-lock", id, "/snapshot.json"])?;
         Snapshot::from_json(&output.stdout)
+    }
+
+    /// Reads one file of a stored snapshot's top, if it has it. It is kept in memory.
+    pub fn file(&self, work: &Work, id: &str, name: &str) -> Result<Option<Vec<u8>>, StateError> {
+        let listed = self.run(work, &["ls", "--json", "--no-lock", id, &format!("/{name}")])?;
+        let named = format!("\"path\":\"/{name}\"");
+        if !String::from_utf8_lossy(&listed.stdout).contains(&named) {
+            return Ok(None);
+        }
+        self.run(work, &["dump", "--no-lock", id, &format!("/{name}")]).map(|output| Some(output.stdout))
     }
 
     /// Brings a snapshot back as a stage, into a folder that must be empty.
@@ -317,6 +338,9 @@ impl Repository {
             command.env("AWS_SHARED_CREDENTIALS_FILE", write("credentials", &text)?);
             command.env("AWS_DEFAULT_REGION", &keys.region);
         }
+        if let Some(ca) = &self.ca {
+            command.arg("--cacert").arg(write("ca.pem", ca)?);
+        }
         if let Some(sftp) = &self.sftp_command {
             command.arg("--option").arg(format!("sftp.command={sftp}"));
         }
@@ -380,7 +404,8 @@ mod tests {
     fn a_password_in_the_location_is_not_shown() {
         let shown = |location: &str| {
             let password = Password::File(PathBuf::new());
-            Repository { location: location.to_owned(), password, s3: None, sftp_command: None, cache: None }.shown()
+            Repository { location: location.to_owned(), password, s3: None, ca: None, sftp_command: None, cache: None }
+                .shown()
         };
         assert_eq!(shown("rest:https://user:secret@host:8000/a/b"), "rest:https://host:8000/a/b");
         assert_eq!(shown("sftp:user@host:/srv"), "sftp:user@host:/srv");

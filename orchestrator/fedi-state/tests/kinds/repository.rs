@@ -26,6 +26,7 @@ fn at(location: &str, password: &str, place: &Place) -> Repository {
         location: location.to_owned(),
         password: Password::Value(password.to_owned().into()),
         s3: None,
+        ca: None,
         sftp_command: None,
         cache: Some(place.path("cache")),
     }
