@@ -1,18 +1,32 @@
 //! Carries operations out: the one way in, for sessions and commands alike.
 
 use std::path::PathBuf;
+use std::sync::mpsc;
 
 use fedi_model::AppName;
+use fedi_state::Cancel;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::error::GuestError;
 use crate::guest::Guest;
 use crate::protocol::{Call, ErrorKind, Event, Op, Phase, Pong, Units};
-use crate::{facts, health, hook, lease, secrets, system, systemd};
+use crate::{backup, facts, health, hook, lease, secrets, state, system, systemd};
+
+pub use crate::backup::Outcome as BackupOutcome;
 
 /// Carries one operation out; what happens meanwhile goes to `emit`.
 pub fn perform(guest: &Guest, op: Op, emit: &mut dyn FnMut(Event)) -> Result<Value, GuestError> {
+    perform_cancellable(guest, op, &Cancel::default(), emit)
+}
+
+/// As [`perform`]; `cancel` calls off what can be called off ([`Op::is_state`]).
+pub fn perform_cancellable(
+    guest: &Guest,
+    op: Op,
+    cancel: &Cancel,
+    emit: &mut dyn FnMut(Event),
+) -> Result<Value, GuestError> {
     let launcher = system::SystemdRun { guest };
     match op {
         Op::Ping(_) => value(&Pong { version: env!("CARGO_PKG_VERSION").to_owned(), boot_id: guest.boot_id()? }),
@@ -40,24 +54,56 @@ pub fn perform(guest: &Guest, op: Op, emit: &mut dyn FnMut(Event)) -> Result<Val
         Op::StageSystem(request) => value(&system::stage(guest, &request)?),
         Op::SealSystem(request) => value(&system::seal(guest, &request)?),
         Op::Prune(request) => value(&system::prune(guest, &request)?),
+        Op::StateResume(request) => value(&state::resume(guest, &request)?),
+        Op::BackupConfigure(request) => value(&backup::configure(guest, &request)?),
+        Op::BackupStatus(request) => value(&backup::status(guest, &request)?),
         Op::StatePause(_)
-        | Op::StateResume(_)
         | Op::StateCapture(_)
         | Op::StatePlaces(_)
         | Op::StateRestore(_)
         | Op::StateVerify(_)
-        | Op::StateClear(_)
-        | Op::BackupConfigure(_)
-        | Op::BackupStatus(_) => Err(GuestError::refused(
-            ErrorKind::Unsupported,
-            format!("This agent does not carry `{}` out yet", op.name()),
-        )),
+        | Op::StateClear(_) => watched(guest, op, cancel, emit),
     }
+}
+
+/// An operation on state, on a thread of its own: what it tells comes from any thread.
+fn watched(guest: &Guest, op: Op, cancel: &Cancel, emit: &mut dyn FnMut(Event)) -> Result<Value, GuestError> {
+    let (events, told) = mpsc::channel();
+    let session = state::Session::new(events, cancel.clone());
+    std::thread::scope(|scope| {
+        let working = scope.spawn(move || match op {
+            Op::StatePause(request) => value(&state::pause(guest, &request, &session)?),
+            Op::StateCapture(request) => value(&state::capture(guest, &request, &session)?),
+            Op::StatePlaces(request) => value(&state::places(guest, &request, &session)?),
+            Op::StateRestore(request) => value(&state::restore(guest, &request, &session)?),
+            Op::StateVerify(request) => value(&state::verify(guest, &request, &session)?),
+            Op::StateClear(request) => value(&state::clear(guest, &request, &session)?),
+            other => {
+                let message = format!("`{}` is no operation on state", other.name());
+                Err(GuestError::refused(ErrorKind::Unsupported, message))
+            }
+        });
+        // Ends when the operation does, which holds the other side.
+        told.iter().for_each(&mut *emit);
+        working.join().unwrap_or_else(|_| {
+            Err(GuestError::refused(ErrorKind::Io, "The agent made a mistake; its standard error says which"))
+        })
+    })
 }
 
 /// As [`perform`], with the type of the answer.
 pub fn call<C: Call>(guest: &Guest, request: C, emit: &mut dyn FnMut(Event)) -> Result<C::Reply, GuestError> {
-    let answer = perform(guest, request.into(), emit)?;
+    call_cancellable(guest, request, &Cancel::default(), emit)
+}
+
+/// As [`perform_cancellable`], with the type of the answer.
+pub fn call_cancellable<C: Call>(
+    guest: &Guest,
+    request: C,
+    cancel: &Cancel,
+    emit: &mut dyn FnMut(Event),
+) -> Result<C::Reply, GuestError> {
+    let answer = perform_cancellable(guest, request.into(), cancel, emit)?;
     serde_json::from_value(answer).map_err(|error| internal(&error))
 }
 
@@ -73,6 +119,21 @@ fn internal(error: &serde_json::Error) -> GuestError {
 /// before it lets the application start.
 pub fn require_lease(guest: &Guest, app: &AppName) -> Result<(), GuestError> {
     lease::require(guest, app).map(drop)
+}
+
+/// Makes a backup as it is configured on this guest: what a timer's service runs.
+pub fn back_up(
+    guest: &Guest,
+    app: &AppName,
+    cancel: &Cancel,
+    emit: &mut dyn FnMut(Event),
+) -> Result<BackupOutcome, GuestError> {
+    backup::run(guest, app, cancel, emit)
+}
+
+/// Starts an application that a backup paused and was killed before it started it again.
+pub fn after_backup(guest: &Guest, app: &AppName) -> Result<(), GuestError> {
+    backup::resume(guest, app, &mut |_| {})
 }
 
 /// Carries an activation on to its end; what the transient unit runs.

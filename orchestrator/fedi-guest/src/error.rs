@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use fedi_state::{ErrorClass, StateError};
+
 use crate::protocol::{Activation, ErrorKind, ErrorReply, Phase, Reason};
 
 /// Lines of output that an error carries.
@@ -57,6 +59,9 @@ pub enum GuestError {
         /// The limit.
         seconds: u32,
     },
+    /// State could not be captured, restored or proved.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// A rule of its own kind was broken.
     #[error("{message}")]
     Refused {
@@ -116,6 +121,38 @@ pub(crate) fn reason_text(reason: &Reason) -> String {
     }
 }
 
+/// A class of the library's as the protocol has it.
+fn state_kind(error: &StateError) -> ErrorKind {
+    match error.class() {
+        ErrorClass::Io => ErrorKind::Io,
+        ErrorClass::Full => ErrorKind::DiskFull,
+        ErrorClass::Missing if matches!(error, StateError::Start { .. }) => ErrorKind::ToolMissing,
+        ErrorClass::Missing | ErrorClass::NotFound => ErrorKind::Missing,
+        ErrorClass::Tool => ErrorKind::ToolFailed,
+        ErrorClass::NotEmpty => ErrorKind::NotEmpty,
+        ErrorClass::Floor => ErrorKind::Floor,
+        ErrorClass::Changed => ErrorKind::Changed,
+        ErrorClass::Damaged => ErrorKind::Damaged,
+        ErrorClass::Incompatible => ErrorKind::Incompatible,
+        ErrorClass::Differs => ErrorKind::Differs,
+        ErrorClass::Cancelled => ErrorKind::Cancelled,
+        ErrorClass::Password => ErrorKind::Password,
+        ErrorClass::Locked => ErrorKind::Locked,
+        ErrorClass::Unreachable => ErrorKind::Unreachable,
+    }
+}
+
+/// What to do where the library does not say.
+fn state_hint(class: ErrorClass) -> Option<String> {
+    let hint = match class {
+        ErrorClass::Full => "Free space on the guest, or where the repository is, then try again",
+        ErrorClass::Password => "The repository was made with another password; see which one the secret store has",
+        ErrorClass::Unreachable => "See whether the server runs, and whether the guest reaches it",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
 impl GuestError {
     pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
@@ -146,6 +183,7 @@ impl GuestError {
             Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::ToolMissing,
             Self::Start { .. } | Self::Tool { .. } => ErrorKind::ToolFailed,
             Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::State(error) => state_kind(error),
             Self::Refused { kind, .. } => *kind,
             Self::Activation { activation } if matches!(activation.phase, Phase::RollbackFailed { .. }) => {
                 ErrorKind::RollbackFailed
@@ -158,6 +196,7 @@ impl GuestError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Refused { hint, .. } => hint.clone(),
+            Self::State(error) => error.hint().map(str::to_owned).or_else(|| state_hint(error.class())),
             Self::File { .. } if self.kind() == ErrorKind::DiskFull => {
                 Some("Free space or inodes on the guest (`df -h`, `df -i`), then try again".to_owned())
             }

@@ -54,6 +54,11 @@ impl Guest {
         command
     }
 
+    /// Where programs are looked for.
+    pub(crate) fn program_folders(&self) -> Vec<PathBuf> {
+        std::env::split_paths(&self.search_path).collect()
+    }
+
     /// What a symbolic link says, `None` where there is none.
     pub(crate) fn link(&self, absolute: impl AsRef<Path>) -> Result<Option<PathBuf>, GuestError> {
         let path = self.path(absolute);

@@ -129,7 +129,7 @@ fn space(filesystem: &Filesystem) -> Option<Problem> {
 }
 
 /// Reads `90s`, `15m` or `2h`.
-fn seconds(text: &str) -> Option<u32> {
+pub(crate) fn seconds(text: &str) -> Option<u32> {
     let (digits, factor) = match text.split_at_checked(text.len().checked_sub(1)?)? {
         (digits, "s") => (digits, 1),
         (digits, "m") => (digits, 60),

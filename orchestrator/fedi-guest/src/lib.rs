@@ -11,6 +11,7 @@ pub mod agent;
 pub mod protocol;
 pub mod tree;
 
+mod backup;
 mod command;
 mod error;
 mod facts;
@@ -23,9 +24,11 @@ mod manifest;
 mod netlink;
 mod secrets;
 mod serve;
+mod state;
 mod system;
 mod systemd;
 
 pub use error::GuestError;
+pub use fedi_state::Cancel;
 pub use guest::Guest;
 pub use serve::serve;

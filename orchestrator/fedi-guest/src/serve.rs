@@ -1,8 +1,10 @@
 //! `fedi-guest serve`: one conversation over standard input and output.
 
 use std::io::{self, BufRead, Read, Write};
+use std::sync::mpsc::{self, SyncSender};
 
-use zeroize::Zeroize;
+use fedi_state::Cancel;
+use zeroize::Zeroizing;
 
 use crate::agent;
 use crate::guest::Guest;
@@ -14,40 +16,67 @@ enum Next {
     End,
 }
 
-/// Answers requests until the client closes its side or goes away. Only failures
-/// to read are errors: a client that is gone has nobody to report to.
-pub fn serve(guest: &Guest, input: &mut dyn BufRead, output: &mut dyn Write) -> io::Result<()> {
-    let mut session = Session { guest, output, greeted: false };
+/// Lines that are read ahead of the one that is being answered.
+const AHEAD: usize = 4;
+
+/// Answers requests until the client closes its side or goes away; what can be called
+/// off ([`crate::protocol::Op::is_state`]) is called off then. Only failures to read are
+/// errors: a client that is gone has nobody to report to.
+pub fn serve(guest: &Guest, input: impl BufRead + Send + 'static, output: &mut dyn Write) -> io::Result<()> {
+    let cancel = Cancel::default();
+    let mut session = Session { guest, output, cancel: cancel.clone(), greeted: false };
     if session.send(&GuestLine::Hello(Hello::ours())).is_err() {
         return Ok(());
     }
-    let mut line = Vec::new();
-    loop {
-        // A line may hold secrets.
-        line.zeroize();
-        let read = (&mut *input).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)?;
-        if read == 0 {
-            return Ok(());
-        }
-        if line.len() > MAX_LINE {
-            line.zeroize();
-            // The rest of the line cannot be told from the next one.
-            let _ = session.refuse(None, &ProtocolError::TooLong, None);
-            return Ok(());
-        }
-        match session.answer(line.trim_ascii_end()) {
-            Ok(Next::GoOn) => {}
-            Ok(Next::End) | Err(_) => {
-                line.zeroize();
+    let (send, lines) = mpsc::sync_channel(AHEAD);
+    // Reads on while an operation is under way, to notice the end. It is not waited for:
+    // after a refusal the session ends, whatever the client still says.
+    std::thread::spawn(move || read(input, &send, &cancel));
+    for line in lines {
+        let line = match line? {
+            Line::Whole(line) => line,
+            Line::TooLong => {
+                // The rest of the line cannot be told from the next one.
+                let _ = session.refuse(None, &ProtocolError::TooLong, None);
                 return Ok(());
             }
+        };
+        match session.answer(line.trim_ascii_end()) {
+            Ok(Next::GoOn) => {}
+            Ok(Next::End) | Err(_) => return Ok(()),
         }
     }
+    Ok(())
+}
+
+/// What was read. A line may hold secrets, and is wiped when it is dropped.
+enum Line {
+    Whole(Zeroizing<Vec<u8>>),
+    TooLong,
+}
+
+fn read(mut input: impl BufRead, lines: &SyncSender<io::Result<Line>>, cancel: &Cancel) {
+    loop {
+        let mut line = Zeroizing::new(Vec::new());
+        let read = (&mut input).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line);
+        let (line, over) = match read {
+            Ok(0) => break,
+            Ok(_) if line.len() > MAX_LINE => (Ok(Line::TooLong), true),
+            Ok(_) => (Ok(Line::Whole(line)), false),
+            Err(error) => (Err(error), true),
+        };
+        // Nobody takes it any more when the session has ended.
+        if lines.send(line).is_err() || over {
+            break;
+        }
+    }
+    cancel.cancel();
 }
 
 struct Session<'a> {
     guest: &'a Guest,
     output: &'a mut dyn Write,
+    cancel: Cancel,
     greeted: bool,
 }
 
@@ -70,11 +99,14 @@ impl Session<'_> {
             },
             Ok(ClientLine::Request(request)) if self.greeted => {
                 let id = request.id;
-                // Remembered, not reported: the operation goes on without listeners.
+                // Remembered, not reported: what cannot be called off goes on without listeners.
                 let mut lost = Ok(());
-                let result = agent::perform(self.guest, request.op, &mut |event| {
+                let result = agent::perform_cancellable(self.guest, request.op, &self.cancel, &mut |event| {
                     if lost.is_ok() {
                         lost = send(self.output, &GuestLine::Event { id, event });
+                        if lost.is_err() {
+                            self.cancel.cancel();
+                        }
                     }
                 });
                 lost?;

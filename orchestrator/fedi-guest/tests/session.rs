@@ -24,7 +24,7 @@ fn folder() -> tempfile::TempDir {
 fn talk(root: &Path, lines: &[&str]) -> Vec<GuestLine> {
     let guest = Guest::in_folder(root, &root.join("tools"));
     let mut output = Vec::new();
-    serve(&guest, &mut Cursor::new(lines.join("\n")), &mut output).unwrap();
+    serve(&guest, Cursor::new(lines.join("\n")), &mut output).unwrap();
     let text = String::from_utf8(output).unwrap();
     text.lines().map(|line| GuestLine::parse(line.as_bytes()).unwrap()).collect()
 }
@@ -134,5 +134,5 @@ fn a_client_that_goes_away_ends_the_session() {
     }
     let root = folder();
     let guest = Guest::in_folder(root.path(), root.path());
-    serve(&guest, &mut Cursor::new(HELLO), &mut Gone).unwrap();
+    serve(&guest, Cursor::new(HELLO), &mut Gone).unwrap();
 }

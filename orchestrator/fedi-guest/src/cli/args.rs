@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use fedi_guest::GuestError;
 use fedi_guest::protocol::{
-    Activate, ActivationShow, Cancel, Confirm, ErrorKind, FactsRequest, Gate, GateAction, GenerationsRequest,
-    HealthRequest, LeaseGrant, LeaseRevoke, LeaseShow, Op, Prune, Rollback, RunHook, SealSystem, SecretsSettle,
-    StageSystem, UnitsRequest,
+    Activate, ActivationShow, BackupStatusRequest, Cancel, Confirm, ErrorKind, FactsRequest, Gate, GateAction,
+    GenerationsRequest, HealthRequest, LeaseGrant, LeaseRevoke, LeaseShow, Op, Prune, Rollback, RunHook, SealSystem,
+    SecretsSettle, StageSystem, StatePause, StatePlaces, StateResume, UnitsRequest,
 };
 use fedi_guest::tree::TreeError;
 use fedi_model::AppName;
@@ -27,12 +27,16 @@ Looking:
                                   (for ExecCondition= of a unit)
   generations [--profile DIR]     The generations of the system profile
   activation [TOKEN]              The last activation since boot
+  state places APP                What is in the places of an application's state
+  backup status APP               What this guest's own backups have done
 
 Changing:
   lease grant APP --epoch N --holder UUID
   lease revoke APP --epoch N
   gate start|stop APP [--timeout S]
   run UNIT [--timeout S]          Start a oneshot service and wait for its end
+  state pause APP [--drain]       Take an application out of service
+  state resume APP                Start it again
   secrets settle APP              Give secrets to owners that came after them
   activate SYSTEM [--profile DIR] [--token UUID] [--confirm-within S] [--timeout S]
                                   Activate a system; it is rolled back unless confirmed
@@ -45,6 +49,8 @@ Changing:
 
 For machines:
   serve                           The protocol, on standard input and output
+  backup run APP                  Make a backup as it is configured (by a timer's service)
+  backup resume APP               Start what a backup paused and was killed over
   boot                            Activate the permanent prebuilt system, at boot
   supervise TOKEN                 Carry an activation out (in a unit of its own)
   digest FOLDER                   The digest that a prebuilt system is named by
@@ -72,6 +78,8 @@ pub(super) enum Action {
     Boot,
     Supervise(Uuid),
     LeaseCheck(AppName),
+    BackUp(AppName),
+    AfterBackup(AppName),
     Digest(PathBuf),
     Operation(Op),
 }
@@ -83,7 +91,7 @@ struct Words {
     flags: Vec<String>,
 }
 
-const FLAGS: [&str; 1] = ["--probe"];
+const FLAGS: [&str; 2] = ["--probe", "--drain"];
 
 pub(super) fn parse(arguments: Vec<String>) -> Result<Invocation, String> {
     let mut json = false;
@@ -125,6 +133,8 @@ fn action(command: &str, words: &mut Words) -> Result<Action, String> {
         "health" => HealthRequest { app: words.optional("an application")?, probe: words.flag("--probe") }.into(),
         "units" => UnitsRequest { units: words.plain.by_ref().collect() }.into(),
         "lease" => return lease(words),
+        "state" => return state(words),
+        "backup" => return backup(words),
         "generations" => GenerationsRequest { profile: words.option("--profile")? }.into(),
         "activation" => ActivationShow { token: words.optional("a token")? }.into(),
         "gate" => {
@@ -181,6 +191,25 @@ fn lease(words: &mut Words) -> Result<Action, String> {
         other => return Err(format!("There is no command `lease {other}`")),
     };
     Ok(Action::Operation(op))
+}
+
+fn state(words: &mut Words) -> Result<Action, String> {
+    let op: Op = match words.next::<String>("`places`, `pause` or `resume`")?.as_str() {
+        "places" => StatePlaces { app: words.next("an application")? }.into(),
+        "pause" => StatePause { app: words.next("an application")?, drain: words.flag("--drain") }.into(),
+        "resume" => StateResume { app: words.next("an application")? }.into(),
+        other => return Err(format!("There is no command `state {other}`")),
+    };
+    Ok(Action::Operation(op))
+}
+
+fn backup(words: &mut Words) -> Result<Action, String> {
+    match words.next::<String>("`status`, `run` or `resume`")?.as_str() {
+        "status" => Ok(Action::Operation(BackupStatusRequest { app: words.next("an application")? }.into())),
+        "run" => Ok(Action::BackUp(words.next("an application")?)),
+        "resume" => Ok(Action::AfterBackup(words.next("an application")?)),
+        other => Err(format!("There is no command `backup {other}`")),
+    }
 }
 
 impl Words {

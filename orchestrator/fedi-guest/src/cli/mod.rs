@@ -7,8 +7,9 @@ mod print;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use fedi_guest::agent::BackupOutcome;
 use fedi_guest::protocol::{ErrorKind, Event, Gate, GateAction, Gated, Health, Op};
-use fedi_guest::{Guest, GuestError, agent, serve};
+use fedi_guest::{Cancel, Guest, GuestError, agent, serve};
 
 use serde_json::Value;
 
@@ -49,24 +50,25 @@ fn perform(invocation: &Invocation) -> Result<ExitCode, GuestError> {
                 eprintln!("Speaking the fedi protocol on standard input and output; end with Ctrl-D");
             }
             // A failed read is the end of the session like any other.
-            let _ = serve(&guest, &mut input.lock(), &mut output.lock());
+            let _ = serve(&guest, io::BufReader::new(input), &mut output.lock());
         }
         Action::Supervise(token) => drop(agent::supervise(&guest, *token)?),
         Action::Boot => match agent::activate_at_boot(&guest)? {
             Some(system) => eprintln!("Activated {}", system.display()),
             None => eprintln!("Nothing to activate"),
         },
+        Action::BackUp(app) => match agent::back_up(&guest, app, &Cancel::default(), &mut tell)? {
+            BackupOutcome::Dormant => eprintln!("The lease of {app} is not held here: there is nothing to back up"),
+            BackupOutcome::Stored { snapshot } => show(&format!("{snapshot}\n")),
+        },
+        Action::AfterBackup(app) => agent::after_backup(&guest, app)?,
         Action::LeaseCheck(app) => agent::require_lease(&guest, app)?,
         Action::Digest(folder) => {
             let digest = fedi_guest::tree::digest(folder).map_err(|error| args::unreadable(folder, &error))?;
             show(&format!("{digest}\n"));
         }
         Action::Operation(op) => {
-            let answer = agent::perform(&guest, op.clone(), &mut |event| {
-                if let Event::Output { line } = event {
-                    eprintln!("  {line}");
-                }
-            })?;
+            let answer = agent::perform(&guest, op.clone(), &mut tell)?;
             if invocation.json {
                 show(&format!("{}\n", serde_json::json!({ "schema": 1, "result": answer })));
             } else {
@@ -101,6 +103,15 @@ fn gate_did(gate: &Gate, answer: Value, json: bool) -> bool {
         eprintln!("\nhint: `journalctl -u fedi-{app}-lease.service` says why the lease was refused, where it was");
     }
     false
+}
+
+/// What happens meanwhile, for people. How far it is goes to sessions only.
+fn tell(event: Event) {
+    match event {
+        Event::Output { line } => eprintln!("  {line}"),
+        Event::Notice { message } => eprintln!("note: {message}"),
+        Event::Phase { .. } | Event::Progress { .. } => {}
+    }
 }
 
 fn show(text: &str) {

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use fedi_guest::protocol::{
-    Activation, Facts, Gated, Generations, Health, HookResult, Lease, LeaseState, Leases, Op, Phase, SecretDelivered,
-    Unit, Units,
+    Activation, BackupAttempt, BackupStatus, Facts, Gated, Generations, Health, HookResult, Lease, LeaseState, Leases,
+    Op, Phase, SecretDelivered, StatePlace, StatePlacesFound, Unit, Units,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -21,6 +21,8 @@ pub(super) fn text(op: &Op, answer: &Value) -> String {
             read(answer).map(|gated: Gated| std::iter::once(&gated.gate).chain(&gated.wrong).map(unit_text).collect())
         }
         Op::RunHook(_) => read(answer).map(|hook| hook_text(&hook)),
+        Op::StatePlaces(_) => read(answer).map(|found: StatePlacesFound| places_text(&found)),
+        Op::BackupStatus(_) => read(answer).map(|status| backup_text(&status)),
         Op::Generations(_) => read(answer).map(|generations| generations_text(&generations)),
         Op::Activate(_) | Op::Rollback(_) | Op::Confirm(_) | Op::Cancel(_) | Op::ActivationShow(_) => {
             read(answer).map(|activation| activation_text(&activation))
@@ -149,6 +151,34 @@ fn generations_text(generations: &Generations) -> String {
         let _ = writeln!(text, "{mark} {:4}{made}  {}{running}", generation.number, generation.system.display());
     }
     if text.is_empty() { "No generations\n".to_owned() } else { text }
+}
+
+fn places_text(found: &StatePlacesFound) -> String {
+    let row = |place: &StatePlace| {
+        let holds = match &place.holds {
+            Some(holds) => format!("{holds}, {}", mib(place.bytes)),
+            None => "empty".to_owned(),
+        };
+        (format!("{} ({})", place.item, place.what), holds)
+    };
+    table(&found.places.iter().map(row).collect::<Vec<_>>())
+}
+
+fn backup_text(status: &BackupStatus) -> String {
+    let attempt = |attempt: &BackupAttempt| {
+        let what = match (&attempt.snapshot, &attempt.error) {
+            (Some(snapshot), _) => {
+                format!("{}, {} of it new", mib(attempt.bytes), mib(attempt.new_bytes)) + ": " + snapshot
+            }
+            (None, error) => error.clone().unwrap_or_default(),
+        };
+        format!("{:.0}, {} s, {what}", attempt.at, attempt.took_ms / 1000)
+    };
+    let mut rows = vec![("configured".to_owned(), if status.configured { "yes" } else { "no" }.to_owned())];
+    rows.extend(status.next.map(|next| ("next".to_owned(), next.to_string())));
+    rows.extend(status.last_success.as_ref().map(|it| ("last success".to_owned(), attempt(it))));
+    rows.extend(status.last_failure.as_ref().map(|it| ("failed since".to_owned(), attempt(it))));
+    table(&rows)
 }
 
 fn activation_text(activation: &Activation) -> String {

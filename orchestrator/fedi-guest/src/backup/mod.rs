@@ -1,0 +1,126 @@
+//! The guest's own backups: what a timer needs to make one without the orchestrator, what
+//! they did, and how that is told to people and to monitoring.
+//!
+//! `/var/lib/fedi/backup/<app>.json` holds the way into the repository and is root's
+//! alone; beside it `<app>.status.json` says what was done, and
+//! `/var/lib/fedi/metrics/fedi-backup.prom` says so to Prometheus' node exporter.
+
+mod metrics;
+mod run;
+
+use std::path::PathBuf;
+
+use fedi_model::AppName;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::command::{self, SHORT};
+use crate::error::GuestError;
+use crate::file::{self, Access};
+use crate::guest::Guest;
+use crate::manifest;
+use crate::protocol::{BackupAttempt, BackupConfig, BackupConfigure, BackupStatus, BackupStatusRequest};
+
+pub use run::Outcome;
+pub(crate) use run::{resume, run};
+
+const FOLDER: &str = "/var/lib/fedi/backup";
+
+/// What the backups did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    schema: u32,
+    #[serde(default)]
+    last_success: Option<BackupAttempt>,
+    #[serde(default)]
+    last_failure: Option<BackupAttempt>,
+}
+
+fn folder(guest: &Guest) -> Result<PathBuf, GuestError> {
+    let folder = guest.path(FOLDER);
+    file::folder(&guest.path("/var/lib/fedi"), 0o711)?;
+    file::folder(&folder, 0o700)?;
+    Ok(folder)
+}
+
+fn config_path(guest: &Guest, app: &AppName) -> Result<PathBuf, GuestError> {
+    Ok(folder(guest)?.join(format!("{app}.json")))
+}
+
+fn config(guest: &Guest, app: &AppName) -> Result<Option<BackupConfig>, GuestError> {
+    let path = config_path(guest, app)?;
+    let Some(bytes) = file::read(&path)? else { return Ok(None) };
+    // The parser's own words could quote a secret.
+    let damaged = |_| GuestError::Damaged { path, what: "it is no configuration of a backup".to_owned() };
+    serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+}
+
+fn record_path(guest: &Guest, app: &AppName) -> Result<PathBuf, GuestError> {
+    Ok(folder(guest)?.join(format!("{app}.status.json")))
+}
+
+fn record(guest: &Guest, app: &AppName) -> Result<Record, GuestError> {
+    let path = record_path(guest, app)?;
+    let Some(bytes) = file::read(&path)? else { return Ok(Record::default()) };
+    serde_json::from_slice(&bytes).map_err(|error| GuestError::Damaged { path, what: error.to_string() })
+}
+
+/// Notes how a backup ended, for people and for monitoring.
+fn note(guest: &Guest, app: &AppName, config: &BackupConfig, attempt: BackupAttempt) -> Result<(), GuestError> {
+    let mut record = Record { schema: 1, ..record(guest, app)? };
+    if attempt.snapshot.is_some() {
+        (record.last_success, record.last_failure) = (Some(attempt), None);
+    } else {
+        record.last_failure = Some(attempt);
+    }
+    let path = record_path(guest, app)?;
+    let bytes = serde_json::to_vec_pretty(&record)
+        .map_err(|error| GuestError::Damaged { path: path.clone(), what: error.to_string() })?;
+    file::replace(&path, &bytes, Access::PRIVATE)?;
+    metrics::write(guest, app, config, &record)
+}
+
+/// Sets the backups of an application up, or takes them away.
+pub(crate) fn configure(guest: &Guest, request: &BackupConfigure) -> Result<BackupStatus, GuestError> {
+    let app = &request.app;
+    let path = config_path(guest, app)?;
+    match &request.config {
+        Some(config) => {
+            manifest::app(guest, app)?;
+            let bytes =
+                zeroize::Zeroizing::new(serde_json::to_vec(config).map_err(|_| GuestError::Damaged {
+                    path: path.clone(),
+                    what: "it cannot be expressed".to_owned(),
+                })?);
+            file::replace(&path, &bytes, Access::PRIVATE)?;
+            metrics::write(guest, app, config, &record(guest, app)?)?;
+        }
+        None => {
+            file::remove(&path)?;
+            metrics::remove(guest, app)?;
+        }
+    }
+    status(guest, &BackupStatusRequest { app: app.clone() })
+}
+
+/// What the backups of an application did.
+pub(crate) fn status(guest: &Guest, request: &BackupStatusRequest) -> Result<BackupStatus, GuestError> {
+    let configured = config(guest, &request.app)?.is_some();
+    let Record { last_success, last_failure, .. } = record(guest, &request.app)?;
+    Ok(BackupStatus { configured, next: next(guest, &request.app)?, last_success, last_failure })
+}
+
+/// When the application's timer goes off next; `None` if there is none.
+fn next(guest: &Guest, app: &AppName) -> Result<Option<Timestamp>, GuestError> {
+    let mut systemctl = guest.command("systemctl");
+    let unit = format!("fedi-backup-{app}.timer");
+    systemctl.args(["show", "--timestamp=unix", "--property=NextElapseUSecRealtime", "--value", "--", &unit]);
+    let text = match command::succeed(systemctl, SHORT) {
+        Ok(text) => text,
+        // A machine without systemd has no timers.
+        Err(GuestError::Start { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let seconds = text.trim().trim_start_matches('@').parse().ok();
+    Ok(seconds.and_then(|seconds: i64| Timestamp::from_second(seconds).ok()).filter(|at| at.as_second() > 0))
+}
