@@ -9,7 +9,7 @@ use crate::command::{Daemon, output};
 use crate::layout::{Layout, private_file};
 use crate::namespace::Namespace;
 use crate::topology::{ACME, ACME_DIRECTORY, ACME_NAME};
-use crate::{Result, SandboxError};
+use crate::{Result, SandboxError, backup};
 
 /// Starts the authority and exports its root certificate.
 pub(crate) fn ensure(layout: &Layout, cgroup: Cgroup, namespace: &Namespace) -> Result<()> {
@@ -18,7 +18,8 @@ pub(crate) fn ensure(layout: &Layout, cgroup: Cgroup, namespace: &Namespace) -> 
         "{{\n\tadmin off\n\tskip_install_trust\n\tauto_https disable_redirects\n\
          \tstorage file_system {folder}\n\
          \tpki {{\n\t\tca local {{\n\t\t\tname \"fedi sandbox\"\n\t\t\troot_cn \"fedi sandbox root\"\n\t\t}}\n\t}}\n}}\n\
-         {ACME_NAME} {{\n\tbind {ACME}\n\ttls internal\n\tacme_server {{\n\t\tca local\n\t}}\n}}\n",
+         {ACME_NAME} {{\n\tbind {ACME}\n\ttls internal\n\tacme_server {{\n\t\tca local\n\t}}\n}}\n{sites}",
+        sites = backup::sites(),
         folder = folder.display(),
     );
     let caddyfile = folder.join("Caddyfile");

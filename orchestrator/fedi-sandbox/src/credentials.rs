@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::command::output;
 use crate::layout::{Layout, kept, private_folder};
 use crate::topology::{HOSTS, SimulatedHost};
-use crate::{Result, SandboxError};
+use crate::{Result, SandboxError, backup};
 
 /// Makes what is missing; returns PowerDNS' API key.
 pub(crate) fn ensure(layout: &Layout) -> Result<String> {
@@ -20,6 +20,7 @@ pub(crate) fn ensure(layout: &Layout) -> Result<String> {
         kept(&folder.join("pdns-api-key"), || key.clone())?;
         kept(&folder.join("proxmox-token"), || format!("{}={}", token_name(&host), Uuid::new_v4()))?;
     }
+    backup::credentials(layout, random_key)?;
     kept(&config.join("age.key"), age_identity)?;
     ssh_key(layout)?;
     Ok(key)

@@ -9,7 +9,7 @@ use crate::cgroup::Cgroup;
 use crate::command::{Daemon, output};
 use crate::layout::{Layout, private_file};
 use crate::namespace::Namespace;
-use crate::topology::{ACME, ACME_NAME, DNS, DNS_API_PORT, HOSTS, MANAGED_ZONES, OWN_ZONE};
+use crate::topology::{ACME, ACME_NAME, BACKUP_NAME, DNS, DNS_API_PORT, HOSTS, MANAGED_ZONES, OWN_ZONE};
 use crate::{Result, SandboxError};
 
 const SCHEMA: &str = "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql";
@@ -68,6 +68,7 @@ fn make_zones(layout: &Layout) -> Result<()> {
     };
     own("ns", DNS)?;
     own(ACME_NAME, ACME)?;
+    own(BACKUP_NAME, ACME)?;
     for host in HOSTS {
         own(host.name, &host.address.to_string())?;
     }

@@ -37,6 +37,11 @@ impl Layout {
         self.root.join("acme")
     }
 
+    /// What the server for repositories of snapshots keeps.
+    pub(crate) fn repositories(&self) -> PathBuf {
+        self.root.join("repositories")
+    }
+
     /// The root certificate of the sandbox's certificate authority.
     pub(crate) fn ca(&self) -> PathBuf {
         self.root.join("ca.pem")

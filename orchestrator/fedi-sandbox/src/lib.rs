@@ -7,6 +7,7 @@
 //! a crash of whatever started it.
 
 mod acme;
+mod backup;
 mod cgroup;
 mod command;
 mod credentials;

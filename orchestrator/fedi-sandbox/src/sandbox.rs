@@ -25,7 +25,7 @@ use crate::nspawn::{self, NspawnSettings};
 use crate::options::SandboxOptions;
 use crate::status::{Guest, Part, Status};
 use crate::topology::{DNS, DNS_API_PORT, HOSTS, OWN_ZONE, SimulatedHost};
-use crate::{Result, SandboxError, acme, credentials, dns};
+use crate::{Result, SandboxError, acme, backup, credentials, dns};
 
 /// Virtual size of the disk image, in bytes. A guest's root disk is at least this large.
 const IMAGE_BYTES: u64 = 4 << 30;
@@ -91,6 +91,9 @@ impl Sandbox {
         step(report, "Starting the certificate authority", || {
             acme::ensure(&self.layout, self.cgroup.child("acme"), &self.namespace)
         })?;
+        step(report, "Starting the repository servers", || {
+            backup::ensure(&self.layout, &|name| self.backup_cgroup(name), &self.namespace)
+        })?;
         for host in &HOSTS {
             step(report, &format!("Starting {}", title(host)), || self.start_host(host))?;
         }
@@ -121,6 +124,13 @@ impl Sandbox {
                 answering: self.namespace.exists() && acme::answers(&self.namespace, &self.layout.ca()),
             },
         ];
+        let servers = backup::parts(&|name| self.backup_cgroup(name), &self.namespace);
+        parts.extend(servers.into_iter().map(|(title, address, running, answering)| Part {
+            title,
+            address,
+            running,
+            answering,
+        }));
         parts.extend(HOSTS.iter().map(|host| Part {
             title: title(host),
             address: format!("https://{}:8006", host.address),
@@ -237,6 +247,10 @@ impl Sandbox {
             .block_on(octodns_client::Venv::ensure(&venvs, &octodns_client::VenvSpec::default()))
             .map(drop)
             .map_err(|error| SandboxError::Command { what: "prepare octoDNS".to_owned(), output: error.to_string() })
+    }
+
+    fn backup_cgroup(&self, side: &str) -> Cgroup {
+        self.cgroup.child(&format!("backup-{side}"))
     }
 
     fn host_cgroup(&self, host: &SimulatedHost) -> Cgroup {

@@ -28,6 +28,10 @@ pub(crate) const DNS_API_PORT: u16 = 8081;
 pub(crate) const ACME: &str = "10.78.0.2";
 /// Name of the certificate authority, in a zone that fedi does not write.
 pub(crate) const ACME_NAME: &str = "acme.sandbox.test";
+/// Name of the server for repositories of snapshots, at the certificate authority's address.
+pub(crate) const BACKUP_NAME: &str = "backup.sandbox.test";
+/// Its ports for guests, which may only add, and for the operator.
+pub(crate) const BACKUP_PORTS: [u16; 2] = [8443, 8444];
 /// Where ACME clients begin (RFC 8555, section 7.1.1).
 pub const ACME_DIRECTORY: &str = "https://acme.sandbox.test/acme/local/directory";
 
