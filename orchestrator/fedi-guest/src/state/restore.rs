@@ -74,35 +74,52 @@ pub(crate) fn restore(guest: &Guest, request: &StateRestore, session: &Session) 
         session.say("it was restored and compared before");
         return Ok(done);
     }
-    let opened = Opened::new(guest, &work, &request.repository)?;
-    let snapshot = opened.repository.manifest(&work, &request.snapshot)?;
-    snapshot.fits(&request.app, &app)?;
-    if begun.is_none() {
-        empty(&items, &work)?;
-    }
-    let mut mark =
-        begun.unwrap_or(Mark { schema: 1, snapshot: request.snapshot.clone(), epoch, fetched: false, done: None });
     let folder = fetched(guest, &request.app)?;
-    if !(mark.fetched && folder.exists()) {
-        remove(&folder)?;
-        enough(guest, &app, &snapshot)?;
-        mark.fetched = false;
-        set_mark(guest, &request.app, &mark)?;
-        opened.repository.restore(&work, &request.snapshot, &folder)?;
-        mark.fetched = true;
-        set_mark(guest, &request.app, &mark)?;
-    }
+    // The repository is not needed again once the stage is whole.
+    let snapshot = match &begun {
+        Some(Mark { fetched: true, .. }) if folder.exists() => Stage::open(&folder).read()?,
+        _ => {
+            let repository = Opened::new(guest, &work, &request.repository)?;
+            fetch(guest, request, &app, &items, &repository, &work, begun.is_some())?
+        }
+    };
+    snapshot.fits(&request.app, &app)?;
     let stage = Stage::open(&folder);
-    same(&stage, &snapshot)?;
     for item in in_order(&items, &snapshot) {
         session.say(format!("restoring the {}", item.what));
         item.kind.restore(&work, &stage.item(&item.name)?, &snapshot.items[&item.name])?;
     }
     let done = compare(&items, &snapshot, &stage, &work, session)?;
-    mark.done = Some(done.clone());
+    let mark = Mark { schema: 1, snapshot: request.snapshot.clone(), epoch, fetched: true, done: Some(done.clone()) };
     set_mark(guest, &request.app, &mark)?;
     remove(&folder)?;
     Ok(done)
+}
+
+/// Brings a snapshot into the stage. Whether it fits and where it goes to is asked first.
+fn fetch(
+    guest: &Guest,
+    request: &StateRestore,
+    app: &App,
+    items: &[Handled],
+    opened: &Opened,
+    work: &Work,
+    begun: bool,
+) -> Result<Snapshot, GuestError> {
+    let snapshot = opened.repository.manifest(work, &request.snapshot)?;
+    snapshot.fits(&request.app, app)?;
+    if !begun {
+        empty(items, work)?;
+    }
+    let folder = fetched(guest, &request.app)?;
+    remove(&folder)?;
+    enough(guest, app, &snapshot)?;
+    let epoch = lease::get(guest, &request.app)?.map_or(0, |lease| lease.epoch);
+    let mark = Mark { schema: 1, snapshot: request.snapshot.clone(), epoch, fetched: false, done: None };
+    set_mark(guest, &request.app, &mark)?;
+    same(&opened.repository.restore(work, &request.snapshot, &folder)?, &snapshot)?;
+    set_mark(guest, &request.app, &Mark { fetched: true, ..mark })?;
+    Ok(snapshot)
 }
 
 /// Compares the places with a snapshot.
