@@ -14,7 +14,10 @@ use crate::guest::Guest;
 const FOLDER: &str = "/var/lib/fedi/metrics";
 const FILE: &str = "fedi-backup.prom";
 
-/// Name, type and meaning of each figure, and how it is read.
+/// Lines of the file, by figure.
+type Lines = BTreeMap<String, Vec<String>>;
+
+/// Name and meaning of a figure, and how it is read.
 type Figure = (&'static str, &'static str, fn(&Record) -> Option<f64>);
 
 const FIGURES: [Figure; 5] = [
@@ -58,14 +61,14 @@ pub(super) fn remove(guest: &Guest, app: &AppName) -> Result<(), GuestError> {
     change(guest, app, &|_| {})
 }
 
-fn change(guest: &Guest, app: &AppName, add: &dyn Fn(&mut BTreeMap<String, Vec<String>>)) -> Result<(), GuestError> {
+fn change(guest: &Guest, app: &AppName, add: &dyn Fn(&mut Lines)) -> Result<(), GuestError> {
     let folder = guest.path(FOLDER);
     file::folder(&guest.path("/var/lib/fedi"), 0o711)?;
     file::folder(&folder, 0o755)?;
     let _lock = file::lock(&folder.join(".lock"))?;
     let path = folder.join(FILE);
     let own = format!(",app=\"{app}\"}} ");
-    let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut lines = Lines::new();
     for line in file::read_text(&path)?.unwrap_or_default().lines() {
         let Some((name, _)) = line.split_once('{').filter(|_| !line.starts_with('#') && !line.contains(&own)) else {
             continue;

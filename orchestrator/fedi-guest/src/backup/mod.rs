@@ -84,21 +84,15 @@ fn note(guest: &Guest, app: &AppName, config: &BackupConfig, attempt: BackupAtte
 pub(crate) fn configure(guest: &Guest, request: &BackupConfigure) -> Result<BackupStatus, GuestError> {
     let app = &request.app;
     let path = config_path(guest, app)?;
-    match &request.config {
-        Some(config) => {
-            manifest::app(guest, app)?;
-            let bytes =
-                zeroize::Zeroizing::new(serde_json::to_vec(config).map_err(|_| GuestError::Damaged {
-                    path: path.clone(),
-                    what: "it cannot be expressed".to_owned(),
-                })?);
-            file::replace(&path, &bytes, Access::PRIVATE)?;
-            metrics::write(guest, app, config, &record(guest, app)?)?;
-        }
-        None => {
-            file::remove(&path)?;
-            metrics::remove(guest, app)?;
-        }
+    if let Some(config) = &request.config {
+        manifest::app(guest, app)?;
+        let unwritable = |_| GuestError::Damaged { path: path.clone(), what: "it cannot be expressed".to_owned() };
+        let bytes = zeroize::Zeroizing::new(serde_json::to_vec(config).map_err(unwritable)?);
+        file::replace(&path, &bytes, Access::PRIVATE)?;
+        metrics::write(guest, app, config, &record(guest, app)?)?;
+    } else {
+        file::remove(&path)?;
+        metrics::remove(guest, app)?;
     }
     status(guest, &BackupStatusRequest { app: app.clone() })
 }

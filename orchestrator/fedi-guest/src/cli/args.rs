@@ -71,6 +71,7 @@ pub(super) struct Invocation {
 
 /// What to do.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(super) enum Action {
     Help,
     Version,

@@ -132,6 +132,7 @@ impl ProtocolError {
 /// A line from the orchestrator to the guest.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "one at a time")]
 pub enum ClientLine {
     /// The first line.
     Hello {

@@ -41,12 +41,8 @@ pub(crate) fn capture(guest: &Guest, request: &StateCapture, session: &Session) 
             return Err(GuestError::refused(ErrorKind::Invalid, message));
         }
         session.say("an earlier try has stored it already");
-        return Ok(StateCaptured {
-            snapshot: stored.id,
-            bytes: size(&snapshot),
-            new_bytes: 0,
-            manifest: json(&snapshot)?,
-        });
+        let (bytes, manifest) = (repository.size(&work, &stored.id)?, json(&snapshot)?);
+        return Ok(StateCaptured { snapshot: stored.id, manifest, bytes, new_bytes: 0 });
     }
     let items = kinds::all(guest, &request.app, &app)?;
     if request.consistency == Consistency::Quiesced {

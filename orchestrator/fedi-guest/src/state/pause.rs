@@ -35,7 +35,7 @@ pub(crate) fn pause(guest: &Guest, request: &StatePause, session: &Session) -> R
             let Some(unit) = unit else { continue };
             session.say(format!("{name} {}", request.app));
             let result = session.alive().and_then(|()| run(guest, unit));
-            let result = result.and_then(|result| judged(name, unit, result));
+            let result = result.and_then(|result| judged(name, unit, &result));
             if let Err(error) = result {
                 back(guest, &request.app)?;
                 return Err(error);
@@ -80,7 +80,7 @@ fn run(guest: &Guest, hook: &Hook) -> Result<HookResult, GuestError> {
     hook::run(guest, &RunHook { unit: hook.unit.clone(), timeout_s })
 }
 
-fn judged(name: &str, hook: &Hook, result: HookResult) -> Result<(), GuestError> {
+fn judged(name: &str, hook: &Hook, result: &HookResult) -> Result<(), GuestError> {
     if result.succeeded {
         return Ok(());
     }

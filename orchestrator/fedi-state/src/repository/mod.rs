@@ -221,6 +221,17 @@ impl Repository {
         stored.into_iter().find(|one| one.id.starts_with(id)).ok_or_else(|| not_found(id))
     }
 
+    /// Size of a stored snapshot's files, in bytes.
+    pub fn size(&self, work: &Work, id: &str) -> Result<u64, StateError> {
+        #[derive(Deserialize)]
+        struct Stats {
+            total_size: u64,
+        }
+        let output = self.run(work, &["stats", "--json", "--no-lock", "--mode=restore-size", id])?;
+        let unreadable = |error| StateError::damaged(format!("restic's figures do not read: {error}"));
+        serde_json::from_slice(&output.stdout).map(|stats: Stats| stats.total_size).map_err(unreadable)
+    }
+
     /// Reads a stored snapshot's manifest, and nothing else of it.
     pub fn manifest(&self, work: &Work, id: &str) -> Result<Snapshot, StateError> {
         let output = self.run(work, &["dump", "--no-lock", id, "/snapshot.json"])?;
