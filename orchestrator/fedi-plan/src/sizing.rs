@@ -59,7 +59,10 @@ mod tests {
         assert_eq!(least.map(|it| it.0), SIZES.map(|it| it.0), "every application has its facts");
         for (app, cores, memory_mib, state_gib) in least {
             let size = default_size(&AppName::new(app).unwrap());
-            assert!(size.cores >= cores && size.memory_mib >= memory_mib && size.state_gib >= state_gib, "{app}: {size:?}");
+            assert!(
+                size.cores >= cores && size.memory_mib >= memory_mib && size.state_gib >= state_gib,
+                "{app}: {size:?}"
+            );
         }
     }
 
