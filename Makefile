@@ -30,8 +30,10 @@ check:
 	@tests/setup/setup --check
 	@tests/check
 
+# One figure, or a quick look: make bench BENCH="--quick state.postgres"
 bench: setup
-	@$(CARGO) run --quiet --locked --release $(MANIFEST) -p fedi-bench
+	@$(CARGO) build --quiet --locked --release $(MANIFEST) -p fedi -p fedi-bench
+	@target/release/fedi-bench $(BENCH)
 
 clean-cache:
 	@tests/setup/clean-cache

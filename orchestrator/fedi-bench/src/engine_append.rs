@@ -14,13 +14,14 @@ use fedi_test::sample::Sample;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
+use crate::Options;
 use crate::measurement::{Measurement, median};
 
 const ROUNDS: u64 = 40;
 const EACH: u64 = 25;
 
 /// Measures it.
-pub(crate) fn run() -> Result<Vec<Measurement>> {
+pub(crate) fn run(_: &Options) -> Result<Vec<Measurement>> {
     let folder = tempfile::tempdir()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(measure(folder.path()))

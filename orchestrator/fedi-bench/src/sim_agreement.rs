@@ -8,9 +8,12 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::measurement::Measurement;
+use crate::{NotHere, Options};
+
+pub(crate) const NAMES: &[&str] = &["sim.recorded_agreement"];
 
 /// Replays the recording, if it is there.
-pub(crate) fn run() -> Result<Vec<Measurement>> {
+pub(crate) fn run(_: &Options) -> Result<Vec<Measurement>> {
     let orchestrator = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let path = orchestrator.join("../target/sim-agreement.json");
     if path.exists() {
@@ -25,8 +28,7 @@ pub(crate) fn run() -> Result<Vec<Measurement>> {
         .context("Failed to run cargo")?;
     if !path.exists() {
         if status.success() {
-            eprintln!("skipped: sim.recorded_agreement: there is no recording beside the repository");
-            return Ok(Vec::new());
+            return Err(NotHere("there is no recording beside the repository".to_owned()).into());
         }
         bail!("the replay failed: cargo test --package fedi-sim --test fidelity");
     }

@@ -286,6 +286,7 @@ impl SimBuilder {
             clock,
             locks: crate::locks::Locks::default(),
             workers: tasks::Workers::default(),
+            copies: crate::storage::Copies::default(),
             faults: crate::faults::Faults::default(),
             traffic: crate::traffic::Traffic::default(),
             limits: self.limits.clone(),

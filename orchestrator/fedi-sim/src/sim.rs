@@ -18,6 +18,7 @@ use crate::faults::Faults;
 use crate::http::{Limits, ServerIdentity};
 use crate::locks::Locks;
 use crate::state::State;
+use crate::storage::Copies;
 use crate::tasks::Workers;
 use crate::traffic::Traffic;
 use crate::version::Version;
@@ -72,6 +73,8 @@ pub(crate) struct Sim {
     pub(crate) backend: Arc<dyn GuestBackend>,
     pub(crate) locks: Locks,
     pub(crate) workers: Workers,
+    /// Copies that share the bandwidth of a storage.
+    pub(crate) copies: Copies,
     pub(crate) faults: Faults,
     pub(crate) traffic: Traffic,
     pub(crate) limits: Limits,

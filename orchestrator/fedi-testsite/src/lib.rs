@@ -22,6 +22,8 @@ mod system;
 mod wiring;
 mod zone;
 
+pub use fedi_drivers::site::Patience;
+
 pub use bed::{SiteBed, Task};
 pub use clock::FastClock;
 pub use folder::Layout;

@@ -1,6 +1,7 @@
 //! Making, copying and freeing disks: how long it takes, what it prints, where it runs out of space.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Kind, Origin, Volume, VolumeName, parse_volume_id, parse_volume_name, volume_key};
@@ -198,21 +199,42 @@ pub(crate) struct Copy {
     pub(crate) origin: Option<Origin>,
 }
 
-/// Copies that run now; they share the bandwidth.
-static RUNNING: AtomicUsize = AtomicUsize::new(0);
+/// Copies that run now, by the storage that they write to; they share its bandwidth.
+#[derive(Debug, Default)]
+pub(crate) struct Copies(Mutex<HashMap<String, usize>>);
 
-struct Running;
+impl Copies {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-impl Running {
-    fn begin() -> Self {
-        RUNNING.fetch_add(1, Ordering::Relaxed);
-        Self
+    fn begin(&self, place: String) -> Running<'_> {
+        *self.lock().entry(place.clone()).or_default() += 1;
+        Running { copies: self, place }
     }
 }
 
-impl Drop for Running {
+struct Running<'a> {
+    copies: &'a Copies,
+    place: String,
+}
+
+impl Running<'_> {
+    /// How many there are on this storage, this one included.
+    fn sharers(&self) -> usize {
+        self.copies.lock().get(&self.place).copied().unwrap_or(1)
+    }
+}
+
+impl Drop for Running<'_> {
     fn drop(&mut self) {
-        RUNNING.fetch_sub(1, Ordering::Relaxed);
+        let mut running = self.copies.lock();
+        if let Some(count) = running.get_mut(&self.place) {
+            *count -= 1;
+            if *count == 0 {
+                running.remove(&self.place);
+            }
+        }
     }
 }
 
@@ -263,11 +285,13 @@ pub(crate) async fn copy_volume(
     worker.sleep(sim.tuning().import_delay).await.map_err(interrupted)?;
     let steps = (copy.data / (2 << 20)).clamp(1, 30);
     worker.log(progress(copy.virtual_size, 0, steps));
-    let _running = Running::begin();
+    // A storage that is not shared is another one on every node.
+    let place = if storage.shared { storage.id.clone() } else { format!("{} {}", target.node, storage.id) };
+    let running = sim.copies.begin(place);
     let before = sim.read().volume(&target.node, &volid).map_or(0, |volume| volume.used);
     for step in 1..=steps {
         let tuning = sim.tuning();
-        let sharers = if tuning.shared_bandwidth { RUNNING.load(Ordering::Relaxed).max(1) } else { 1 };
+        let sharers = if tuning.shared_bandwidth { running.sharers() } else { 1 };
         let speed = (tuning.copy_bytes_per_second / sharers as u64).max(1);
         let nanos = u128::from(copy.data / steps) * 1_000_000_000 / u128::from(speed);
         let time = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use content::{content_alloc, content_attributes, content_copy, content_delete, content_info, content_list};
-pub(crate) use copy::{Copy, Target, allocate, copy_volume, free, is_base_in_use};
+pub(crate) use copy::{Copies, Copy, Target, allocate, copy_volume, free, is_base_in_use};
 pub(crate) use download::download_url;
 pub(crate) use image::{inspect_untrusted, qcow2_header, sha256_of};
 pub(crate) use info::{node_storages, storage_config, storage_index, storage_read, storage_status};

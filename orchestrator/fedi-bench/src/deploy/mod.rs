@@ -1,0 +1,22 @@
+//! What a deploy costs: requests, waiting, time, memory.
+
+pub(crate) mod api_calls;
+pub(crate) mod in_sandbox;
+pub(crate) mod inventory;
+pub(crate) mod makespan;
+pub(crate) mod task_notice;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use fedi_testsite::Patience;
+
+/// People wait for guests longer than tests do.
+const PATIENCE: Patience =
+    Patience { boot: Duration::from_secs(300), confirm: Duration::from_secs(60), healthy: Duration::from_secs(300) };
+
+/// Runs an asynchronous measurement.
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(work)
+}
