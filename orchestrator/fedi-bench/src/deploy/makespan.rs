@@ -76,7 +76,7 @@ async fn makespan(count: u64) -> Result<Duration> {
     let all = names.iter().map(|name| deploy(&site, &engine, name));
     let results: Result<Vec<()>> = join_all(all).await.into_iter().collect();
     results?;
-    Ok(site.sim.clock().now() - begun)
+    Ok(site.sim.clock().now().saturating_sub(begun))
 }
 
 /// Plans and carries out one of them, as the command does.

@@ -108,7 +108,7 @@ async fn import(
 ) -> Result<Noticed> {
     // Scattered over the range in an order of no meaning, so that neighbours differ.
     let place = u32::try_from(number * 7 % count)?;
-    let time = SHORTEST + (LONGEST - SHORTEST) * place / u32::try_from(count)?;
+    let time = SHORTEST + LONGEST.saturating_sub(SHORTEST) * place / u32::try_from(count)?;
     let name = format!("image-{number}.qcow2");
     let bytes = u64::try_from(time.as_millis())? * BYTES_A_SECOND / 1000;
     sim.add_image("local", &name, 32 << 30, bytes)?;

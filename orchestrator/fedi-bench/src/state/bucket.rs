@@ -85,7 +85,7 @@ struct Garage {
     port: u16,
     key: String,
     secret: String,
-    _server: Server,
+    server: Server,
 }
 
 impl Garage {
@@ -110,10 +110,10 @@ impl Garage {
         command.env("GARAGE_DEFAULT_BUCKET", "first");
         let us = Account { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
         let server = Server::start(command, us, Signal::TERM)?;
-        let garage = Self { program: program.to_owned(), config, port, key, secret, _server: server };
+        let garage = Self { program: program.to_owned(), config, port, key, secret, server };
         // Its first bucket is made a moment after the server listens.
         let up = || TcpStream::connect(("127.0.0.1", port)).is_ok() && garage.run(&["bucket", "info", "first"]).is_ok();
-        garage._server.until("Garage", up)?;
+        garage.server.until("Garage", up)?;
         Ok(garage)
     }
 

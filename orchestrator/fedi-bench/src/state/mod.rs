@@ -63,7 +63,7 @@ impl Rounds {
     /// One round more. Who goes first changes, since what the first writes is in the
     /// second's way.
     fn add(&mut self, ours: impl FnOnce() -> Result<f64>, theirs: impl FnOnce() -> Result<f64>) -> Result<()> {
-        if self.ours.len() % 2 == 0 {
+        if self.ours.len().is_multiple_of(2) {
             self.theirs.push(theirs()?);
             self.ours.push(ours()?);
         } else {

@@ -21,8 +21,12 @@ use super::{LEAST, ROUNDS, Rounds, ours, theirs};
 use crate::measurement::Measurement;
 use crate::{NotHere, Options};
 
-pub(crate) const NAMES: &[&str] =
-    &["state.postgres_capture_ratio", "state.postgres_restore_ratio", "state.postgres_capture_uncompressed_ratio"];
+pub(crate) const NAMES: &[&str] = &[
+    "state.postgres_capture_ratio",
+    "state.postgres_restore_ratio",
+    "state.postgres_capture_uncompressed_ratio",
+    "state.postgres_size_gb",
+];
 
 /// Rows of each table, so that the database has 1 GB with its indexes.
 const ROWS: u64 = 400_000;
@@ -91,9 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<Vec<Measurement>> {
         restore.speed(NAMES[1], "pg_restore -j2", Some(LEAST)),
         uncompressed.speed(NAMES[2], "pg_dump -Fd -j2 -Z0", None),
     ];
-    if let Some(note) = &mut figures[0].note {
-        note.push_str(&format!("; {:.2} GB", size / 1e9));
-    }
+    figures.push(Measurement::new(NAMES[3], size / 1e9, "GB", None));
     Ok(figures)
 }
 
