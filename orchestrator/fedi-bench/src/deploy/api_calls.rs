@@ -10,9 +10,9 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use fedi_engine::Outcome;
 use fedi_sim::Tuning;
-use fedi_testsite::{Setup, TestSite, Wires};
+use fedi_testsite::{Patience, Setup, TestSite, Wires};
 
-use super::{PATIENCE, block_on};
+use super::block_on;
 use crate::Options;
 use crate::measurement::Measurement;
 
@@ -41,7 +41,7 @@ async fn requests() -> Result<[Vec<String>; 2]> {
         boot: Duration::from_secs(5),
         ..Setup::default()
     };
-    let wires = Wires { speed: 1, patience: PATIENCE, ..Wires::default() };
+    let wires = Wires { speed: 1, patience: Patience::default(), ..Wires::default() };
     let site = TestSite::with(setup, wires).await;
     let mut all = [Vec::new(), Vec::new()];
     for (name, found) in ["first", "second"].into_iter().zip(&mut all) {

@@ -15,10 +15,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use fedi_engine::{Engine, Outcome, SystemClock, Unobserved};
 use fedi_sim::Tuning;
-use fedi_testsite::{Setup, TestSite, Wires};
+use fedi_testsite::{Patience, Setup, TestSite, Wires};
 use futures::future::join_all;
 
-use super::{PATIENCE, block_on};
+use super::block_on;
 use crate::Options;
 use crate::measurement::Measurement;
 
@@ -66,7 +66,7 @@ async fn makespan(count: u64) -> Result<Duration> {
         addresses: 100,
         ..Setup::default()
     };
-    let wires = Wires { speed: SPEED, patience: PATIENCE, ..Wires::default() };
+    let wires = Wires { speed: SPEED, patience: Patience::default(), ..Wires::default() };
     let site = TestSite::with(setup, wires).await;
     File::options().write(true).open(site.wiring.layout.image())?.set_len(IMAGE)?;
 

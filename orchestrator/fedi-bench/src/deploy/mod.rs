@@ -6,14 +6,7 @@ pub(crate) mod inventory;
 pub(crate) mod makespan;
 pub(crate) mod task_notice;
 
-use std::time::Duration;
-
 use anyhow::Result;
-use fedi_testsite::Patience;
-
-/// People wait for guests longer than tests do.
-const PATIENCE: Patience =
-    Patience { boot: Duration::from_secs(300), confirm: Duration::from_secs(60), healthy: Duration::from_secs(300) };
 
 /// Runs an asynchronous measurement.
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {

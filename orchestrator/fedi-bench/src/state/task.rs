@@ -178,6 +178,7 @@ fn backup(folders: &[PathBuf], stage: &Path, repository: &Path) -> Result<f64> {
         password: Password::Value("of a bench".to_owned().into()),
         s3: None,
         sftp_command: None,
+        ca: None,
         cache: Some(repository.with_extension("cache")),
     };
     repository.init(&work)?;
