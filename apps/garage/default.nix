@@ -3,7 +3,9 @@
 # What nixpkgs' module or Garage does by itself and must not here, or does not do:
 # - a dynamic user cannot read secret files, and its folder is a link: a fixed user;
 # - layout, keys and buckets are made by hand: a oneshot makes them, and can run again;
-# - Garage makes a node key; with `carry = "directories"` it is state like the rest.
+# - Garage makes a node key; with `carry = "directories"` it is state like the rest;
+# - buckets can be read and written through Garage only: while it is dormant or stopped,
+#   fedi starts one that nobody else reaches (`fedi-garage-serve`).
 {
   lib,
   config,
@@ -38,6 +40,13 @@ let
       }) cfg.buckets;
     }
   );
+
+  provision = ''
+    umask 077
+    export HEADER="$RUNTIME_DIRECTORY/header"
+    printf 'Authorization: Bearer %s\n' "$(cat ${secret.admin-token.path})" > "$HEADER"
+    ${pkgs.bash}/bin/bash ${./provision.sh} ${plan}
+  '';
 
   proxy = port: extra: {
     proxyPass = "http://127.0.0.1:${toString port}";
@@ -113,16 +122,55 @@ in
           pkgs.jq
         ];
         environment.ADMIN = "http://127.0.0.1:3903";
-        script = ''
-          umask 077
-          export HEADER="$RUNTIME_DIRECTORY/header"
-          printf 'Authorization: Bearer %s\n' "$(cat ${secret.admin-token.path})" > "$HEADER"
-          ${pkgs.bash}/bin/bash ${./provision.sh} ${plan}
-        '';
+        script = provision;
         serviceConfig = {
           Type = "oneshot";
           RemainAfterExit = true;
           RuntimeDirectory = "fedi-garage-provision";
+        };
+      };
+
+      # What `fedi-garage-serve` stands on. The rendered environment is for the gate's units.
+      fedi-garage-store = mkIf (cfg.carry == "buckets") {
+        description = "Garage for fedi alone";
+        conflicts = [ "garage.service" ];
+        before = [ "garage.service" ];
+        partOf = [ "fedi-garage-serve.service" ];
+        unitConfig.StopWhenUnneeded = true;
+        environment.RUST_LOG = "garage=${cfg.logLevel}";
+        script = ''
+          GARAGE_RPC_SECRET=$(cat "$CREDENTIALS_DIRECTORY/rpc-secret")
+          GARAGE_ADMIN_TOKEN=$(cat "$CREDENTIALS_DIRECTORY/admin-token")
+          export GARAGE_RPC_SECRET GARAGE_ADMIN_TOKEN
+          exec ${garage.package}/bin/garage server
+        '';
+        serviceConfig = {
+          User = "garage";
+          Group = "garage";
+          UMask = "0077";
+          StateDirectory = "garage";
+          StateDirectoryMode = "0700";
+          LoadCredential = [
+            "rpc-secret:${secret.rpc-secret.path}"
+            "admin-token:${secret.admin-token.path}"
+          ];
+        };
+      };
+      fedi-garage-serve = mkIf (cfg.carry == "buckets") {
+        description = "Buckets of Garage, for fedi alone";
+        requires = [ "fedi-garage-store.service" ];
+        after = [ "fedi-garage-store.service" ];
+        path = [
+          pkgs.coreutils
+          pkgs.curl
+          pkgs.jq
+        ];
+        environment.ADMIN = "http://127.0.0.1:3903";
+        script = provision;
+        serviceConfig = {
+          Type = "oneshot";
+          RemainAfterExit = true;
+          RuntimeDirectory = "fedi-garage-serve";
         };
       };
 
@@ -178,6 +226,7 @@ in
           claims = {
             prefixes = [ "garage" ];
             users = [ "garage" ];
+            helpers = lib.optional (cfg.carry == "buckets") "fedi-garage-store.service";
           };
 
           items =
@@ -185,7 +234,8 @@ in
               lib.mapAttrs (name: it: {
                 bucket = {
                   bucket = name;
-                  endpoint = "https://${api}";
+                  # fedi's agent on this guest asks; it works without a name, too.
+                  endpoint = "http://127.0.0.1:3900";
                   inherit (cfg) region;
                   accessKey = "key-${lib.head it.keys}-id";
                   secretKey = "key-${lib.head it.keys}-secret";
@@ -218,9 +268,17 @@ in
                 "data"
               ];
 
-          hooks.probe = {
-            unit = "fedi-garage-probe.service";
-            timeout = "1m";
+          hooks = {
+            probe = {
+              unit = "fedi-garage-probe.service";
+              timeout = "1m";
+            };
+          }
+          // lib.optionalAttrs (cfg.carry == "buckets") {
+            serve = {
+              unit = "fedi-garage-serve.service";
+              timeout = "2m";
+            };
           };
           records = map (name: { inherit name; }) (
             [

@@ -172,6 +172,11 @@ let
               drain = "Lets queued work run out.";
               rehome = "Rewrites stored addresses after a move.";
               upgrade = "Migrates the schema.";
+              serve = ''
+                Makes state reachable that only the application itself can read and write, such
+                as an object store's: started while the application is stopped and its state is
+                captured or restored, stopped again afterwards.
+              '';
               probe = "Tests the application on the loopback address.";
             };
 

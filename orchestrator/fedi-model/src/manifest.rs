@@ -321,6 +321,11 @@ pub struct Hooks {
     /// Migrates the schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<Hook>,
+    /// Makes state reachable that only the application itself can read and write, such as an
+    /// object store's: started while the application is stopped and its state is captured or
+    /// restored, stopped again afterwards. It neither seeds nor serves anybody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serve: Option<Hook>,
     /// Tests the application on the loopback address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Hook>,

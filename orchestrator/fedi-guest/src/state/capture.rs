@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::access::{Opened, text};
 use super::kinds::{self, Handled};
+use super::served::Served;
 use super::{Session, lock, pause, remove, room, stages};
 use crate::error::GuestError;
 use crate::file::{self, Access};
@@ -48,6 +49,7 @@ pub(crate) fn capture(guest: &Guest, request: &StateCapture, session: &Session) 
     if request.consistency == Consistency::Quiesced {
         pause::nobody(guest, &request.app, &app, &items, &work)?;
     }
+    let served = Served::start(guest, &app)?;
     let folder = stages(guest)?.join(request.app.as_str());
     // What an agent that was killed has left.
     remove(&folder)?;
@@ -76,6 +78,7 @@ pub(crate) fn capture(guest: &Guest, request: &StateCapture, session: &Session) 
     let removed = remove(&folder);
     let stored = stored?;
     removed?;
+    served.end()?;
     Ok(stored)
 }
 

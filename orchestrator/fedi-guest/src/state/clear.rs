@@ -3,6 +3,7 @@
 use fedi_state::Consistency;
 
 use super::access::Opened;
+use super::served::Served;
 use super::{Session, kinds, lock, pause, restore, without_lease};
 use crate::error::GuestError;
 use crate::guest::Guest;
@@ -13,6 +14,9 @@ use crate::{lease, manifest};
 pub(crate) fn places(guest: &Guest, request: &StatePlaces, session: &Session) -> Result<StatePlacesFound, GuestError> {
     let app = manifest::app(guest, &request.app)?;
     let work = session.work(guest, &app);
+    // Nobody else may start or stop what serves meanwhile.
+    let _lock = app.hooks.serve.as_ref().map(|_| lock(guest, &request.app, session)).transpose()?;
+    let served = Served::start(guest, &app)?;
     let mut places = Vec::new();
     for item in kinds::all(guest, &request.app, &app)? {
         let (holds, bytes) = match item.kind.contents(&work)? {
@@ -21,6 +25,7 @@ pub(crate) fn places(guest: &Guest, request: &StatePlaces, session: &Session) ->
         };
         places.push(StatePlace { item: item.name, what: item.what, holds, bytes });
     }
+    served.end()?;
     Ok(StatePlacesFound { places })
 }
 
@@ -52,11 +57,13 @@ pub(crate) fn clear(guest: &Guest, request: &StateClear, session: &Session) -> R
     if let Err(error) = snapshot.fits(&request.app, &app) {
         return refused(error.to_string());
     }
+    let served = Served::start(guest, &app)?;
     // From here on the places are neither restored nor whole.
     restore::forget(guest, &request.app)?;
     for item in items.iter().rev() {
         session.say(format!("emptying the {}", item.what));
         item.kind.clear(&work)?;
     }
+    served.end()?;
     Ok(StateCleared {})
 }

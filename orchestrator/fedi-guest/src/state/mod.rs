@@ -14,6 +14,7 @@ mod lock;
 mod pause;
 mod restore;
 mod room;
+mod served;
 mod session;
 
 pub(crate) use capture::capture;

@@ -75,12 +75,12 @@ fn back(guest: &Guest, app: &AppName) -> Result<(), GuestError> {
     Ok(())
 }
 
-fn run(guest: &Guest, hook: &Hook) -> Result<HookResult, GuestError> {
+pub(super) fn run(guest: &Guest, hook: &Hook) -> Result<HookResult, GuestError> {
     let timeout_s = crate::health::seconds(&hook.timeout).unwrap_or(900);
     hook::run(guest, &RunHook { unit: hook.unit.clone(), timeout_s })
 }
 
-fn judged(name: &str, hook: &Hook, result: &HookResult) -> Result<(), GuestError> {
+pub(super) fn judged(name: &str, hook: &Hook, result: &HookResult) -> Result<(), GuestError> {
     if result.succeeded {
         return Ok(());
     }
@@ -94,7 +94,7 @@ fn judged(name: &str, hook: &Hook, result: &HookResult) -> Result<(), GuestError
         .with_hint("The application runs as before; look at the unit's journal on the guest"))
 }
 
-fn stopped(guest: &Guest, app: &App) -> Result<bool, GuestError> {
+pub(super) fn stopped(guest: &Guest, app: &App) -> Result<bool, GuestError> {
     let gate = systemd::show_one(guest, &app.gate)?;
     Ok(gate.unit.active == "inactive" && running(guest, app)?.is_empty())
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::Opened;
 use super::kinds::{self, Handled};
+use super::served::Served;
 use super::{Session, capture, lock, pause, remove, room, stages, without_lease};
 use crate::error::GuestError;
 use crate::file::{self, Access};
@@ -74,6 +75,7 @@ pub(crate) fn restore(guest: &Guest, request: &StateRestore, session: &Session) 
         session.say("it was restored and compared before");
         return Ok(done);
     }
+    let served = Served::start(guest, &app)?;
     let folder = fetched(guest, &request.app)?;
     // The repository is not needed again once the stage is whole.
     let snapshot = match &begun {
@@ -93,6 +95,7 @@ pub(crate) fn restore(guest: &Guest, request: &StateRestore, session: &Session) 
     let mark = Mark { schema: 1, snapshot: request.snapshot.clone(), epoch, fetched: true, done: Some(done.clone()) };
     set_mark(guest, &request.app, &mark)?;
     remove(&folder)?;
+    served.end()?;
     Ok(done)
 }
 
@@ -134,6 +137,7 @@ pub(crate) fn verify(guest: &Guest, request: &StateVerify, session: &Session) ->
     let folder = stages(guest)?.join(format!("{}.verify", request.app));
     remove(&folder)?;
     room::check(&stages(guest)?, capture::size(&snapshot), "The comparison")?;
+    let served = Served::start(guest, &app)?;
     let found =
         opened.repository.restore(&work, &request.snapshot, &folder).map_err(GuestError::from).and_then(|stage| {
             same(&stage, &snapshot)?;
@@ -142,6 +146,7 @@ pub(crate) fn verify(guest: &Guest, request: &StateVerify, session: &Session) ->
     let removed = remove(&folder);
     let found = found?;
     removed?;
+    served.end()?;
     Ok(found)
 }
 

@@ -8,4 +8,5 @@ mod capture;
 mod cut;
 mod machine;
 mod replace;
+mod served;
 mod talk;
