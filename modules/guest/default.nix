@@ -12,6 +12,8 @@ let
   cfg = config.fedi.guest;
 in
 {
+  imports = [ ./backup.nix ];
+
   options.fedi.guest = {
     enable = mkOption {
       type = types.bool;

@@ -40,6 +40,17 @@ let
         default = false;
       };
       admin-email = nullOr fedi.types.email;
+      backup = {
+        repository = nullOr types.singleLineStr;
+        schedule = nullOr types.singleLineStr;
+        consistency = nullOr (
+          types.enum [
+            "live"
+            "dump-then-files"
+            "quiesced"
+          ]
+        );
+      };
       settings = if lib.elem app fedi.apps then settingsOf app else { };
     };
   };

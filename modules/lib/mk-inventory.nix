@@ -28,6 +28,7 @@ let
             inventory.fedi.operator.email;
         authorizedKeys = inventory.fedi.ssh.authorized-keys;
       };
+      backup.${deployment.content.app} = { inherit (deployment.content.backup) schedule; };
       apps.${deployment.content.app} = deployment.settings // {
         enable = true;
         inherit (deployment.content) domain;

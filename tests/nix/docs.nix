@@ -33,6 +33,11 @@ eval.fedi.optionsDoc {
       prefix = "fedi.guest.";
     }
     {
+      title = "Backups";
+      intro = "What a guest backs up by itself.";
+      prefix = "fedi.backup.";
+    }
+    {
       title = "Contracts";
       intro = "Between an application's module and whoever carries its state; for those who write modules.";
       prefix = "fedi.contracts.";

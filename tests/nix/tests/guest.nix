@@ -213,4 +213,38 @@ in
       "d /var/lib/fedi/secrets/matrix 0711 root root - -"
     ];
   };
+  "an application is backed up when its file says so" = {
+    expr =
+      let
+        backed = withExtra { fedi.backup.matrix.schedule = "*-*-* 03:30"; };
+        service = backed.systemd.services.fedi-backup-matrix;
+      in
+      {
+        inherit (backed.systemd.timers.fedi-backup-matrix.timerConfig) OnCalendar Persistent;
+        runs = lib.hasSuffix "/bin/fedi-guest backup run matrix" service.serviceConfig.ExecStart;
+        sets-right = lib.hasSuffix "/bin/fedi-guest backup resume matrix" service.serviceConfig.ExecStopPost;
+        outside-the-gate = service.partOf == [ ] && service.wantedBy == [ ];
+        has-restic = lib.any (package: package.pname == "restic") backed.environment.systemPackages;
+      };
+    expected = {
+      OnCalendar = "*-*-* 03:30";
+      Persistent = true;
+      runs = true;
+      sets-right = true;
+      outside-the-gate = true;
+      has-restic = true;
+    };
+  };
+  "without a schedule only the operator makes backups" = {
+    expr = {
+      service = config.systemd.services ? fedi-backup-matrix;
+      timer = config.systemd.timers ? fedi-backup-matrix;
+      bare = bare.systemd.services ? fedi-backup-matrix;
+    };
+    expected = {
+      service = true;
+      timer = false;
+      bare = false;
+    };
+  };
 }
