@@ -2,11 +2,13 @@
 //! refusal quotes a secret.
 
 use fedi_guest::protocol::{
-    Activate, ClientLine, Confirm, ErrorKind, ErrorReply, Event, FactsRequest, Gate, GateAction, GuestLine,
-    HealthRequest, Hello, LeaseGrant, LeaseRevoke, Op, Phase, Reason, Request, RunHook, Secret, SecretValue,
-    SecretsDeliver, UnitsRequest,
+    Activate, BackupConfig, BackupConfigure, ClientLine, Confirm, ErrorKind, ErrorReply, Event, FactsRequest, Gate,
+    GateAction, GuestLine, HealthRequest, Hello, LeaseGrant, LeaseRevoke, Op, Phase, Reason, RepositoryAccess, Request,
+    RestLogin, RunHook, S3Access, Secret, SecretValue, SecretsDeliver, SftpAccess, StateCapture, StateClear,
+    StatePause, StateRestore, UnitsRequest,
 };
-use fedi_model::{AppName, SecretName};
+use fedi_model::state::Consistency;
+use fedi_model::{AppName, DeploymentName, SecretName};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -32,8 +34,61 @@ fn secret() -> impl Strategy<Value = Secret> {
     )
 }
 
+fn value() -> impl Strategy<Value = SecretValue> {
+    prop::collection::vec(any::<u8>(), 0..48).prop_map(SecretValue::new)
+}
+
+fn access() -> impl Strategy<Value = RepositoryAccess> {
+    let rest = ("\\PC{0,8}", value()).prop_map(|(user, password)| RestLogin { user, password });
+    let s3 = ("\\PC{0,8}", value(), "[a-z]{0,8}").prop_map(|(id, secret, region)| S3Access { id, secret, region });
+    let sftp = (value(), "\\PC{0,8}").prop_map(|(private_key, known_hosts)| SftpAccess { private_key, known_hosts });
+    let (rest, s3, sftp) = (prop::option::of(rest), prop::option::of(s3), prop::option::of(sftp));
+    ("\\PC{0,16}", value(), rest, s3, sftp, prop::option::of("\\PC{0,16}")).prop_map(
+        |(location, password, rest, s3, sftp, ca)| RepositoryAccess { location, password, rest, s3, sftp, ca },
+    )
+}
+
+fn consistency() -> impl Strategy<Value = Consistency> {
+    prop_oneof![Just(Consistency::Live), Just(Consistency::DumpThenFiles), Just(Consistency::Quiesced)]
+}
+
+fn state_op() -> impl Strategy<Value = Op> {
+    let deployment = DeploymentName::new("matrix").expect("a name");
+    let other = deployment.clone();
+    prop_oneof![
+        (app(), any::<bool>()).prop_map(|(app, drain)| StatePause { app, drain }.into()),
+        (app(), access(), consistency(), value(), value(), "[a-z0-9-]{1,16}").prop_map(
+            move |(app, repository, consistency, fingerprint_key, sealed_secrets, run)| {
+                let deployment = deployment.clone();
+                StateCapture { app, deployment, repository, consistency, fingerprint_key, sealed_secrets, run }.into()
+            }
+        ),
+        (app(), access(), "[0-9a-f]{64}").prop_map(|(app, repository, snapshot)| StateRestore {
+            app,
+            repository,
+            snapshot
+        }
+        .into()),
+        (app(), access(), "[0-9a-f]{64}").prop_map(|(app, repository, fail_safe)| StateClear {
+            app,
+            repository,
+            fail_safe
+        }
+        .into()),
+        (app(), access(), consistency(), prop::option::of("\\PC{0,16}"), value(), value()).prop_map(
+            move |(app, repository, consistency, schedule, fingerprint_key, sealed_secrets)| {
+                let deployment = other.clone();
+                let config =
+                    BackupConfig { deployment, repository, consistency, schedule, fingerprint_key, sealed_secrets };
+                BackupConfigure { app, config: Some(config) }.into()
+            }
+        ),
+    ]
+}
+
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
+        state_op(),
         prop::option::of("/[a-z/]{0,20}").prop_map(|profile| FactsRequest { profile: profile.map(Into::into) }.into()),
         (app(), any::<u64>(), uuid()).prop_map(|(app, epoch, holder)| LeaseGrant { app, epoch, holder }.into()),
         (app(), any::<u64>()).prop_map(|(app, epoch)| LeaseRevoke { app, epoch }.into()),
@@ -69,6 +124,12 @@ fn guest_line() -> impl Strategy<Value = GuestLine> {
     prop_oneof![
         any::<u32>().prop_map(|protocol| GuestLine::Hello(Hello { protocol, version: "1".to_owned() })),
         (any::<u64>(), "\\PC*").prop_map(|(id, line)| GuestLine::Event { id, event: Event::Output { line } }),
+        (any::<u64>(), "\\PC*", any::<u64>(), prop::option::of(any::<u64>()), any::<u64>(), any::<u64>()).prop_map(
+            |(id, what, bytes, of_bytes, count, rate)| {
+                GuestLine::Event { id, event: Event::Progress { what, bytes, of_bytes, count, rate } }
+            }
+        ),
+        (any::<u64>(), "\\PC*").prop_map(|(id, message)| GuestLine::Event { id, event: Event::Notice { message } }),
         (any::<u64>(), phase).prop_map(|(id, phase)| GuestLine::Event { id, event: Event::Phase { phase } }),
         (any::<u64>(), "\\PC*")
             .prop_map(|(id, text)| GuestLine::Response { id: Some(id), result: Ok(serde_json::json!({ "a": text })) }),
@@ -112,7 +173,16 @@ proptest! {
             format!(r#"{{"id":1,"op":"secrets_deliver","app":"matrix","secrets":[{{"name":"key","version":1,"fingerprint":"f","value":"{value}!"}}]}}"#),
             format!(r#"{{"id":1,"op":"secrets_deliver","app":"matrix","secrets":[{{"name":"K {value}","version":1,"fingerprint":"f","value":"YQ=="}}]}}"#),
         ];
-        for line in &wrong {
+        let access = format!(r#"{{"location":"/x","password":"{value}!"}}"#);
+        let state = [
+            format!(r#"{{"id":1,"op":"state_capture","app":"matrix","run":"x","repository":{access}}}"#),
+            format!(r#"{{"id":1,"op":"state_restore","app":"matrix","snapshot":"x","repository":{access}}}"#),
+            format!(r#"{{"id":1,"op":"state_verify","app":"matrix","snapshot":"x","repository":"{value}"}}"#),
+            format!(r#"{{"id":1,"op":"state_clear","app":"matrix","fail_safe":"x","repository":{{"password":"{value}"}}}}"#),
+            format!(r#"{{"id":1,"op":"backup_configure","app":"matrix","config":{{"repository":{access}}}}}"#),
+            format!(r#"{{"id":1,"op":"backup_configure","app":"matrix","config":"{value}"}}"#),
+        ];
+        for line in wrong.iter().chain(&state) {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
             let end = (line.len() as f64 * cut) as usize;
             for line in [line.as_bytes(), &line.as_bytes()[..end]] {

@@ -27,7 +27,7 @@ pub(super) struct Opened {
 
 impl Opened {
     pub(super) fn new(guest: &Guest, work: &Work, access: &RepositoryAccess) -> Result<Self, GuestError> {
-        if work.tools.find("restic").is_none() {
+        if !work.tools.folders.iter().any(|folder| folder.join("restic").is_file()) {
             return Err(GuestError::refused(ErrorKind::ToolMissing, "`restic` is not installed on the guest")
                 .with_hint("Deploy the guest's system anew: its agent comes with restic"));
         }
@@ -144,6 +144,18 @@ mod tests {
         let location = with_login("rest:https://host:8000/main/", &login).unwrap();
         assert_eq!(location, "rest:https://m%40trix:a%2Fb%3A%C3%BC@host:8000/main/");
         assert!(with_login("/srv/backup", &login).is_err());
+    }
+
+    #[test]
+    fn without_restic_it_says_what_to_do() {
+        let root = tempfile::tempdir().unwrap();
+        let guest = Guest::in_folder(root.path(), root.path());
+        let password = SecretValue::new("secret");
+        let access =
+            RepositoryAccess { location: "/srv".to_owned(), password, rest: None, s3: None, sftp: None, ca: None };
+        let error = Opened::new(&guest, &Work::default(), &access).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::ToolMissing);
+        assert!(error.to_string().contains("`restic`") && error.hint().is_some());
     }
 
     #[test]
