@@ -1,7 +1,8 @@
 //! The agent on the guest, and the protocol by which the orchestrator speaks to it.
 //!
-//! Layer: above `fedi-model`, below `fedi-drivers` (which uses [`protocol`] and
-//! [`tree`] only). The rest is what the `fedi-guest` program does on the guest.
+//! Layer: above `fedi-state` and `fedi-model`, below `fedi-drivers` (which uses
+//! [`protocol`] and [`tree`] only). The rest is what the `fedi-guest` program does on
+//! the guest.
 //! It is synchronous and keeps nothing running: what outlives a session is done
 //! by systemd units. **Invariants: an application runs only under a lease that
 //! this very machine holds; a system stays only if it was confirmed; a secret's
