@@ -208,6 +208,12 @@ fn a_bucket_comes_back_at_another_endpoint_with_other_keys() {
     target.put("zz", b"mine");
     assert_eq!(there.verify(&place.work, &item, &observed).unwrap_err().class(), ErrorClass::Differs);
     assert_eq!(there.restore(&place.work, &item, &observed).unwrap_err().class(), ErrorClass::NotEmpty);
+    // Told, cleared, and filled again.
+    assert_eq!(there.contents(&place.work).unwrap().unwrap().what, "45 objects");
+    there.clear(&place.work).unwrap();
+    assert_eq!(there.contents(&place.work).unwrap(), None);
+    there.restore(&place.work, &item, &observed).unwrap();
+    there.verify(&place.work, &item, &observed).unwrap();
 }
 
 #[test]

@@ -102,6 +102,22 @@ fn figures(observed: &mut Observed) -> &mut fedi_state::snapshot::ObservedMysql 
 }
 
 #[test]
+fn what_is_there_is_told_and_cleared() {
+    let Some((place, source, _)) = pair() else { return };
+    let (kind, item) = (source.kind(), place.item("db"));
+    let observed = capture(&place, &source).unwrap();
+    let contents = kind.contents(&place.work).unwrap().unwrap();
+    assert_eq!(contents.what, "2 tables, 3 programs");
+    assert!(contents.bytes > 0);
+    assert_eq!(kind.users(&place.work).unwrap(), Vec::<String>::new());
+    kind.clear(&place.work).unwrap();
+    assert_eq!(kind.contents(&place.work).unwrap(), None);
+    kind.clear(&place.work).unwrap();
+    kind.restore(&place.work, &item, &observed).unwrap();
+    kind.verify(&place.work, &item, &observed).unwrap();
+}
+
+#[test]
 fn a_database_comes_back_whole() {
     let Some((place, source, target)) = pair() else { return };
     let mut observed = capture(&place, &source).unwrap();

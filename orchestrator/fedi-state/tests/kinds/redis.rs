@@ -133,6 +133,27 @@ fn queues_and_keys_come_back() {
 }
 
 #[test]
+fn what_is_there_is_told_and_cleared() {
+    let place = Place::new();
+    let Some(unit) = Unit::new(&place, "one", &[]) else { return };
+    let kind = kind(&unit, Holds::Mixed);
+    assert_eq!(kind.contents(&place.work).unwrap(), None);
+    unit.fill();
+    let queued = kind.queued(&place.work).unwrap();
+    assert_eq!((queued["queue:"], queued["schedule"]), (3, 1));
+    let observed = captured(&place, &unit);
+    assert_eq!(kind.contents(&place.work).unwrap().unwrap().what, "504 keys");
+    kind.clear(&place.work).unwrap();
+    assert_eq!(kind.contents(&place.work).unwrap(), None);
+    // Also after a restart, which reads the file.
+    unit.stop().unwrap();
+    unit.start().unwrap();
+    assert_eq!(kind.contents(&place.work).unwrap(), None);
+    kind.restore(&place.work, &place.item("queue"), &observed).unwrap();
+    kind.verify(&place.work, &place.item("queue"), &observed).unwrap();
+}
+
+#[test]
 fn a_cache_is_skipped() {
     let place = Place::new();
     let Some(unit) = Unit::new(&place, "one", &[]) else { return };
