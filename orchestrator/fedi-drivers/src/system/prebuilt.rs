@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Files that end in `.tera` are filled in for the deployment (`domain`, `deployment`,
-//! `email`, `settings`) and lose that ending; everything else is hard-linked. The result
+//! `email`, `settings`, `backup`) and lose that ending; all else is hard-linked. The result
 //! is named by the digest of its content and copied to the guest with rsync, which
 //! sends only what the guest's former system does not have.
 
@@ -104,12 +104,14 @@ impl PrebuiltSystems {
     }
 
     fn context(&self, deployment: &Deployment) -> Result<tera::Context, DriverError> {
+        let file = serde_json::json!(deployment.file);
         let values = BTreeMap::from([
             ("deployment", serde_json::json!(deployment.name)),
             ("app", serde_json::json!(deployment.app())),
             ("domain", serde_json::json!(deployment.domain())),
             ("email", serde_json::json!(deployment.file.admin_email.as_ref().or(self.email.as_ref()))),
             ("settings", serde_json::json!(deployment.file.settings)),
+            ("backup", file["backup"].clone()),
         ]);
         tera::Context::from_serialize(values)
             .map_err(|error| DriverError::new(DriverErrorKind::Failed, "Failed to prepare a system").because(&error))
