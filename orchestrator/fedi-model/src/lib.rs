@@ -14,4 +14,4 @@ pub mod resource;
 pub mod run;
 pub mod state;
 
-pub use name::{AppName, DeploymentName, Domain, HostName, NameError, SecretName};
+pub use name::{AppName, DeploymentName, Domain, HostName, NameError, RepositoryName, SecretName};

@@ -134,6 +134,10 @@ name!(
     HostName, "host name", |text| check_label(text, 40)
 );
 name!(
+    /// A repository of snapshots; the name of a table `[backups.<name>]`.
+    RepositoryName, "repository name", |text| check_label(text, 40)
+);
+name!(
     /// One application on one domain; the name of a file under
     /// `hosts/<host>/deployments/`. Also the VM's host name, hence a DNS label.
     DeploymentName, "deployment name", |text| check_label(text, 40)

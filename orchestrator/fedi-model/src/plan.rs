@@ -5,10 +5,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::manifest::{Admin, Endpoint};
-use crate::name::{AppName, DeploymentName, HostName};
-use crate::resource::{GuestRef, Records, Resource, ResourceId};
+use crate::name::{AppName, DeploymentName, HostName, RepositoryName};
+use crate::resource::{GuestRef, Records, Resource, ResourceId, SnapshotRef};
+use crate::state::Consistency;
 
 /// The version of the plan that `--json` prints and the journal keeps.
 pub const SCHEMA: u32 = 1;
@@ -21,6 +23,14 @@ pub enum Workflow {
     Deploy,
     /// Remove a deployment and all that it holds.
     Destroy,
+    /// Capture a deployment's state.
+    Backup,
+    /// Bring a deployment back as a snapshot has it.
+    Restore,
+    /// Prove that a snapshot can be restored, on a guest that goes again.
+    Drill,
+    /// Bring up a second deployment, with another's state under another domain.
+    Clone,
 }
 
 impl fmt::Display for Workflow {
@@ -28,6 +38,10 @@ impl fmt::Display for Workflow {
         f.write_str(match self {
             Self::Deploy => "deploy",
             Self::Destroy => "destroy",
+            Self::Backup => "backup",
+            Self::Restore => "restore",
+            Self::Drill => "drill",
+            Self::Clone => "clone",
         })
     }
 }
@@ -185,6 +199,31 @@ pub enum Task {
         /// How.
         admin: Admin,
     },
+    /// Capture the application's state into a repository.
+    Capture {
+        /// Where.
+        guest: GuestRef,
+        /// Of what.
+        app: AppName,
+        /// Where to.
+        repository: RepositoryName,
+        /// What may move meanwhile.
+        consistency: Consistency,
+        /// Marks the snapshot, so that no try makes a second one.
+        key: Uuid,
+    },
+    /// Mark a snapshot as one that the application came back from.
+    RecordProof {
+        /// Which.
+        snapshot: SnapshotRef,
+    },
+    /// Run the application's own unit that puts its state under another name.
+    Rehome {
+        /// Where.
+        guest: GuestRef,
+        /// The unit.
+        unit: String,
+    },
     /// Look from inside and from outside whether the application is healthy.
     Probe {
         /// What to look at.
@@ -216,6 +255,9 @@ impl Task {
             Self::AwaitRecords { records } => format!("await-records/{}/{}", records.deployment, records.zone),
             Self::Restart { guest, .. } => format!("restart/{}", guest.deployment),
             Self::CreateAdmin { guest, .. } => format!("create-admin/{}", guest.deployment),
+            Self::Capture { guest, .. } => format!("capture/{}", guest.deployment),
+            Self::RecordProof { snapshot } => format!("proof/{}", snapshot.deployment),
+            Self::Rehome { guest, .. } => format!("rehome/{}", guest.deployment),
             Self::Probe { probe } => format!("probe/{}", probe.guest.deployment),
         })
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::inventory::SystemDriver;
 use crate::manifest::{Generator, SecretClass};
-use crate::name::{AppName, DeploymentName, Domain, HostName, SecretName};
+use crate::name::{AppName, DeploymentName, Domain, HostName, RepositoryName, SecretName};
 
 /// A thing in the world.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,10 @@ pub enum Resource {
     Lease(Lease),
     /// The system that the guest runs.
     System(System),
+    /// The application's state on the guest.
+    State(State),
+    /// The application in service: it runs, and is not paused.
+    Service(Service),
 }
 
 /// Names a resource within an inventory: `vm/matrix`, `address/matrix/ipv4`.
@@ -74,6 +78,16 @@ impl ResourceId {
         Self(format!("delivery/{deployment}"))
     }
 
+    /// The id of the state on a deployment's guest.
+    pub fn state(deployment: &DeploymentName) -> Self {
+        Self(format!("state/{deployment}"))
+    }
+
+    /// The id of a deployment's application in service.
+    pub fn service(deployment: &DeploymentName) -> Self {
+        Self(format!("service/{deployment}"))
+    }
+
     /// The id of a deployment's secret.
     pub fn secret(deployment: &DeploymentName, name: &SecretName) -> Self {
         Self(format!("secret/{deployment}/{name}"))
@@ -99,6 +113,8 @@ impl Resource {
             Self::Delivery(it) => return ResourceId::delivery(&it.guest.deployment),
             Self::Lease(it) => return ResourceId::lease(&it.guest.deployment),
             Self::System(it) => return ResourceId::system(&it.guest.deployment),
+            Self::State(it) => return ResourceId::state(&it.guest.deployment),
+            Self::Service(it) => return ResourceId::service(&it.guest.deployment),
         })
     }
 
@@ -110,6 +126,8 @@ impl Resource {
                 ResourceId::delivery(&it.deployment),
                 ResourceId::lease(&it.deployment),
                 ResourceId::system(&it.deployment),
+                ResourceId::state(&it.deployment),
+                ResourceId::service(&it.deployment),
             ],
             _ => Vec::new(),
         }
@@ -127,6 +145,8 @@ impl Resource {
             Self::Delivery(it) => Some(&it.guest.deployment),
             Self::Lease(it) => Some(&it.guest.deployment),
             Self::System(it) => Some(&it.guest.deployment),
+            Self::State(it) => Some(&it.guest.deployment),
+            Self::Service(it) => Some(&it.guest.deployment),
         }
     }
 }
@@ -144,6 +164,8 @@ impl Resource {
             Self::Delivery(it) => Some(&it.guest.host),
             Self::Lease(it) => Some(&it.guest.host),
             Self::System(it) => Some(&it.guest.host),
+            Self::State(it) => Some(&it.guest.host),
+            Self::Service(it) => Some(&it.guest.host),
         }
     }
 }
@@ -209,6 +231,68 @@ pub struct Secret {
     /// Its version in the store: wanted "any" as `None`, found as `Some`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
+    /// The snapshot that its value is taken from, instead of being made anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<SnapshotRef>,
+}
+
+/// The name that passwords of repositories are kept under, in place of a deployment's.
+/// They outlive every deployment.
+pub fn reserved_for_repositories() -> DeploymentName {
+    DeploymentName::new("backups").unwrap_or_else(|_| unreachable!("it is a name"))
+}
+
+impl Secret {
+    /// The password of a repository. Data may be encrypted with it as soon as it is
+    /// there, so it is never taken back.
+    pub fn password_of(repository: &RepositoryName) -> Self {
+        Self {
+            deployment: reserved_for_repositories(),
+            app: AppName::new("restic").unwrap_or_else(|_| unreachable!("it is a name")),
+            name: SecretName::new(repository.as_str()).unwrap_or_else(|_| unreachable!("it is a name")),
+            class: SecretClass::Identity,
+            generator: Generator::Base64Url { bytes: 32 },
+            version: None,
+            from: None,
+        }
+    }
+
+    /// The key that the secrets of a deployment are fingerprinted with in its snapshots.
+    pub fn fingerprint_key_of(deployment: &DeploymentName) -> Self {
+        Self {
+            deployment: deployment.clone(),
+            app: AppName::new("fedi").unwrap_or_else(|_| unreachable!("it is a name")),
+            name: SecretName::new("fingerprint-key").unwrap_or_else(|_| unreachable!("it is a name")),
+            class: SecretClass::Identity,
+            generator: Generator::Base64 { bytes: 32 },
+            version: None,
+            from: None,
+        }
+    }
+
+    /// Whether it is the password of a repository.
+    pub fn is_of_repository(&self) -> bool {
+        self.deployment == reserved_for_repositories()
+    }
+}
+
+/// A snapshot in a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SnapshotRef {
+    /// The repository.
+    pub repository: RepositoryName,
+    /// The deployment that was captured.
+    pub deployment: DeploymentName,
+    /// The snapshot's id, 64 hexadecimal digits.
+    pub id: String,
+}
+
+impl SnapshotRef {
+    /// The id as people are shown it: as much of it as restic shows.
+    pub fn short(&self) -> &str {
+        self.id.get(..8).unwrap_or(&self.id)
+    }
 }
 
 /// A disk image on a host, named by its content. Images are kept when a run is
@@ -367,6 +451,10 @@ pub struct Lease {
     pub app: AppName,
     /// Grows with every grant; a guest never accepts a smaller one.
     pub epoch: u64,
+    /// The epoch that the right is given back under when taking it away is taken back:
+    /// no epoch is granted twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_as: Option<u64>,
 }
 
 /// The system that a guest runs.
@@ -385,6 +473,38 @@ pub struct System {
     pub toplevel: String,
 }
 
+/// An application's state on its guest. Looking at it tells whether there is any, not
+/// whether it is the same as at another look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct State {
+    /// Where.
+    pub guest: GuestRef,
+    /// Whose.
+    pub app: AppName,
+    /// The repository of the snapshots that follow.
+    pub repository: RepositoryName,
+    /// What it is, or is to be: that of a snapshot; `None` for what is in the places.
+    pub snapshot: Option<SnapshotRef>,
+    /// Names the quiesced snapshot of what is in the places, where something is: without
+    /// it nothing is cleared away, with it there is a way back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_safe: Option<Uuid>,
+    /// What was seen in the places, a line each: `PostgreSQL database synapse: 171 tables`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<String>,
+}
+
+/// An application in service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Service {
+    /// Where.
+    pub guest: GuestRef,
+    /// What.
+    pub app: AppName,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -398,6 +518,7 @@ mod tests {
             class: SecretClass::Identity,
             generator: Generator::SynapseSigningKey,
             version: None,
+            from: None,
         });
         let Resource::Secret(mut found) = wanted.clone() else { unreachable!() };
         found.version = Some(3);
@@ -405,5 +526,14 @@ mod tests {
         assert_eq!(wanted.id(), found.id());
         assert_eq!(found.id().as_str(), "secret/matrix/signing-key");
         assert_eq!(found.id().kind(), "secret");
+    }
+
+    #[test]
+    fn every_repository_can_have_a_password() {
+        for name in ["main", "a", "a-very-long-name-that-has-forty-character"] {
+            let password = Secret::password_of(&RepositoryName::new(name).unwrap());
+            assert!(password.is_of_repository());
+            assert!(!Secret::fingerprint_key_of(&DeploymentName::new(name).unwrap()).is_of_repository());
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! What a capture promises about the state that it holds. What was observed in one
 //! is `fedi-state`'s snapshot manifest.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What may have moved while state was captured.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Consistency {
     /// The application ran; items were captured in any order.

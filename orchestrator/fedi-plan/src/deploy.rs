@@ -20,7 +20,7 @@ use crate::title;
 /// Everything that a deployment is to consist of, in the order that it is made in:
 /// what there is to look at before planning. Fails as [`plan_deploy`] does.
 pub fn desired(inputs: &DeployInputs<'_>, known: &Known) -> Result<Vec<Resource>, PlanError> {
-    let desired = crate::desired::desired(inputs, known).map_err(|refusals| refused(inputs, refusals))?;
+    let desired = crate::desired::desired(inputs, known).map_err(|refusals| refused("deploy", inputs, refusals))?;
     Ok(desired.into_resources())
 }
 
@@ -32,12 +32,12 @@ pub fn plan_deploy(inputs: &DeployInputs<'_>, known: &Known) -> Result<Plan, Pla
         (Ok(desired), Ok(app)) => (desired, app),
         (desired, _) => {
             refusals.extend(desired.err().unwrap_or_default());
-            return Err(refused(inputs, refusals));
+            return Err(refused("deploy", inputs, refusals));
         }
     };
     refusals.extend(refusals_of(inputs, known, &desired));
     if !refusals.is_empty() {
-        return Err(refused(inputs, refusals));
+        return Err(refused("deploy", inputs, refusals));
     }
     let mut planner = Planner { inputs, known, desired: &desired, app, stages: Vec::new(), notes: Vec::new() };
     planner.stages();
@@ -52,12 +52,12 @@ pub fn plan_deploy(inputs: &DeployInputs<'_>, known: &Known) -> Result<Plan, Pla
     })
 }
 
-fn refused(inputs: &DeployInputs<'_>, refusals: Vec<Refusal>) -> PlanError {
-    PlanError { verb: "deploy", deployment: inputs.deployment.name.clone(), refusals }
+pub(crate) fn refused(verb: &'static str, inputs: &DeployInputs<'_>, refusals: Vec<Refusal>) -> PlanError {
+    PlanError { verb, deployment: inputs.deployment.name.clone(), refusals }
 }
 
 /// Conditions on the inputs alone.
-fn refusals_before(inputs: &DeployInputs<'_>, known: &Known) -> Vec<Refusal> {
+pub(crate) fn refusals_before(inputs: &DeployInputs<'_>, known: &Known) -> Vec<Refusal> {
     let deployment = inputs.deployment;
     let mut refusals = Vec::new();
     if let Some(by) = inputs.taken.get(deployment.domain()).filter(|by| **by != deployment.name) {
@@ -75,7 +75,7 @@ fn refusals_before(inputs: &DeployInputs<'_>, known: &Known) -> Vec<Refusal> {
 }
 
 /// Conditions on what is wanted against what there is.
-fn refusals_of(inputs: &DeployInputs<'_>, known: &Known, desired: &Desired) -> Vec<Refusal> {
+pub(crate) fn refusals_of(inputs: &DeployInputs<'_>, known: &Known, desired: &Desired) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     let vm = ResourceId::vm(&inputs.deployment.name);
     if let Some(Resource::Vm(found)) = known.now(&vm)
@@ -154,17 +154,18 @@ fn foreign(wanted: &Records, known: &Known) -> Vec<Refusal> {
         .collect()
 }
 
-fn create(wanted: &Resource) -> Step {
+pub(crate) fn create(wanted: &Resource) -> Step {
     Step::ensure(title::resource(wanted), wanted.clone(), None)
 }
 
-struct Planner<'a> {
-    inputs: &'a DeployInputs<'a>,
-    known: &'a Known,
-    desired: &'a Desired,
-    app: &'a App,
-    stages: Vec<Stage>,
-    notes: Vec<String>,
+/// Puts stages together: what deploying and restoring have in common.
+pub(crate) struct Planner<'a> {
+    pub(crate) inputs: &'a DeployInputs<'a>,
+    pub(crate) known: &'a Known,
+    pub(crate) desired: &'a Desired,
+    pub(crate) app: &'a App,
+    pub(crate) stages: Vec<Stage>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Planner<'_> {
@@ -180,7 +181,7 @@ impl Planner<'_> {
     }
 
     /// Addresses and secrets; secrets that are made out of others come after those.
-    fn reserve(&mut self, new_guest: bool) {
+    pub(crate) fn reserve(&mut self, new_guest: bool) {
         let mut steps: Vec<Step> = Vec::new();
         for wanted in &self.desired.addresses {
             let resource = Resource::Address(wanted.clone());
@@ -201,12 +202,12 @@ impl Planner<'_> {
             if self.known.now(&resource.id()).is_some() {
                 continue;
             }
-            let step =
-                |app: &App| Step::ensure(title::new_secret(&wanted.name, &app.secrets[&wanted.name]), resource, None);
+            let step = || Step::ensure(title::new_secret(wanted), resource, None);
             match wanted.generator {
+                _ if wanted.from.is_some() => steps.push(step()),
                 Generator::Operator { .. } => {}
-                Generator::RsaPublicKey { .. } => derived.push(step(self.app)),
-                _ => steps.push(step(self.app)),
+                Generator::RsaPublicKey { .. } => derived.push(step()),
+                _ => steps.push(step()),
             }
         }
         // The key of a guest that is gone would make the new one a stranger.
@@ -222,7 +223,7 @@ impl Planner<'_> {
 
     /// The image, for a new guest, and the VM. Returns whether its guest starts or
     /// restarts.
-    fn machine(&mut self, new_guest: bool) -> bool {
+    pub(crate) fn machine(&mut self, new_guest: bool) -> bool {
         let image = Resource::Image(self.desired.image.clone());
         if new_guest && self.known.seen(&image.id()).is_none() {
             self.stage("image", vec![Step::ensure(title::resource(&image), image, None)]);
@@ -256,7 +257,7 @@ impl Planner<'_> {
     }
 
     /// The pinned host key, and the wait until the guest answers.
-    fn guest(&mut self, new_guest: bool, restarts: bool) {
+    pub(crate) fn guest(&mut self, new_guest: bool, restarts: bool) {
         let wanted = &self.desired.host_key;
         let pin = if new_guest {
             Some(create(&Resource::HostKey(wanted.clone())))
@@ -287,7 +288,7 @@ impl Planner<'_> {
     }
 
     /// The records, and the wait until they can be seen: certificates need them.
-    fn names(&mut self) {
+    pub(crate) fn names(&mut self) {
         let (mut steps, mut waits) = (Vec::new(), Vec::new());
         for wanted in &self.desired.records {
             let resource = Resource::Records(wanted.clone());
@@ -381,6 +382,11 @@ impl Planner<'_> {
         if self.stages.is_empty() {
             return;
         }
+        self.probe();
+    }
+
+    /// The look whether all is healthy.
+    pub(crate) fn probe(&mut self) {
         let probe = Probe {
             guest: self.desired.guest.clone(),
             app: self.inputs.deployment.app().clone(),
@@ -403,7 +409,7 @@ impl Planner<'_> {
         .any(|wanted| self.guest_step(wanted, false).is_some())
     }
 
-    fn guest_step(&self, wanted: &Resource, new_guest: bool) -> Option<Step> {
+    pub(crate) fn guest_step(&self, wanted: &Resource, new_guest: bool) -> Option<Step> {
         if let Resource::Delivery(delivery) = wanted
             && delivery.files.is_empty()
             && (new_guest || self.known.now(&wanted.id()).is_none())
@@ -428,11 +434,11 @@ impl Planner<'_> {
         Some(Step::ensure(title::resource(wanted), wanted.clone(), Some(found.clone())).with_changes(changes))
     }
 
-    fn run(&mut self, stage: &str, task: Task) {
+    pub(crate) fn run(&mut self, stage: &str, task: Task) {
         self.stage(stage, vec![Step::run(title::task(&task), task)]);
     }
 
-    fn stage(&mut self, title: &str, steps: Vec<Step>) {
+    pub(crate) fn stage(&mut self, title: &str, steps: Vec<Step>) {
         if !steps.is_empty() {
             self.stages.push(Stage { title: title.to_owned(), steps });
         }

@@ -74,6 +74,7 @@ pub(crate) fn desired(inputs: &DeployInputs<'_>, known: &Known) -> Result<Desire
         class: declared.class,
         generator: declared.generator.clone(),
         version: None,
+        from: inputs.recovered.get(secret).cloned(),
     });
     let secrets: Vec<Secret> = secrets.collect();
     let vm = vm(inputs, known);
@@ -163,7 +164,8 @@ fn files(app: &App, secrets: &[Secret], known: &Known) -> BTreeMap<SecretName, D
 
 /// The epoch that the guest holds, as long as it is the highest; else the next one.
 fn lease(inputs: &DeployInputs<'_>, known: &Known, guest: &GuestRef) -> Lease {
-    let mut lease = Lease { guest: guest.clone(), app: inputs.deployment.app().clone(), epoch: inputs.epoch + 1 };
+    let mut lease =
+        Lease { guest: guest.clone(), app: inputs.deployment.app().clone(), epoch: inputs.epoch + 1, back_as: None };
     if known.now(&ResourceId::vm(&inputs.deployment.name)).is_some()
         && let Some(Resource::Lease(held)) = known.now(&ResourceId::lease(&inputs.deployment.name))
     {

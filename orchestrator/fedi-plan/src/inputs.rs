@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use fedi_model::DeploymentName;
 use fedi_model::inventory::{Deployment, HostFile};
 use fedi_model::manifest::Manifest;
-use fedi_model::name::{Domain, HostName};
-use fedi_model::resource::{Address, Family, Image, Resource, ResourceId};
+use fedi_model::name::{Domain, HostName, SecretName};
+use fedi_model::resource::{Address, Family, Image, Resource, ResourceId, SnapshotRef};
 use uuid::Uuid;
 
 /// What a deployment is to become.
@@ -32,6 +32,8 @@ pub struct DeployInputs<'a> {
     pub taken: &'a BTreeMap<Domain, DeploymentName>,
     /// Whether the journal says that its first administrator's account was made.
     pub admin_made: bool,
+    /// Secrets that the store lacks and a snapshot has.
+    pub recovered: BTreeMap<SecretName, SnapshotRef>,
 }
 
 /// A system as it would be.

@@ -6,6 +6,7 @@
 //!
 //! [`Plan`]: fedi_model::plan::Plan
 
+mod backup;
 mod compare;
 mod deploy;
 mod desired;
@@ -14,12 +15,15 @@ mod inputs;
 mod records;
 mod refusal;
 pub mod render;
+mod restore;
 mod sizing;
 mod title;
 
+pub use backup::{BackupInputs, plan_backup};
 pub use deploy::{desired, plan_deploy};
 pub use destroy::plan_destroy;
 pub use inputs::{DeployInputs, DestroyInputs, Known, SystemInput, families};
 pub use records::zone_of;
 pub use refusal::{PlanError, Refusal};
+pub use restore::{RestoreInputs, SnapshotFacts, drill_of, plan_clone, plan_drill, plan_restore};
 pub use sizing::{Size, default_size};

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use fedi_model::name::{AppName, DeploymentName, Domain, HostName, SecretName};
+use fedi_model::name::{AppName, DeploymentName, Domain, HostName, RepositoryName, SecretName};
 use serde::Serialize;
 
 /// All the reasons why there can be no plan; at least one. Nothing was touched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
 #[error("Cannot {verb} `{deployment}`")]
 pub struct PlanError {
-    /// `deploy` or `destroy`.
+    /// `deploy`, `destroy`, `back up`, ...
     pub verb: &'static str,
     /// Which.
     pub deployment: DeploymentName,
@@ -105,6 +105,59 @@ pub enum Refusal {
         /// Which host.
         host: HostName,
     },
+    /// It was never deployed, or is gone.
+    NothingToCapture {
+        /// Which.
+        deployment: DeploymentName,
+    },
+    /// Its guest does not answer.
+    GuestSilent {
+        /// Which.
+        deployment: DeploymentName,
+    },
+    /// Secrets are encrypted to one key only.
+    OneRecipient {
+        /// The repository whose password could be lost.
+        repository: RepositoryName,
+    },
+    /// The snapshot cannot go there.
+    Misfit {
+        /// Its id, shortened.
+        snapshot: String,
+        /// In words.
+        why: String,
+    },
+    /// The state disk is too small for the snapshot.
+    NoRoom {
+        /// GiB that it has.
+        has: u32,
+        /// GiB that it needs.
+        needs: u32,
+    },
+    /// A rehearsal would write into the deployment's own bucket.
+    SharedBucket {
+        /// The item.
+        item: String,
+    },
+    /// An earlier rehearsal is still there.
+    DrillLeft {
+        /// Its deployment.
+        deployment: DeploymentName,
+    },
+    /// There is one already.
+    TargetExists {
+        /// Which.
+        deployment: DeploymentName,
+    },
+    /// The application keeps its name in its data and has nothing that changes it.
+    NotClonable {
+        /// The application.
+        app: AppName,
+        /// Whose state it would be.
+        from: DeploymentName,
+        /// Identity secrets that the state cannot be read without.
+        carried: Vec<SecretName>,
+    },
     /// The VM is not one that the journal knows.
     NotMade {
         /// What it is.
@@ -148,6 +201,22 @@ impl Refusal {
             Self::NoCaaIssuer { host } => {
                 format!("Set `dns.caa-issuer` in `hosts/{host}/host.toml`, as in `letsencrypt.org`")
             }
+            Self::NothingToCapture { deployment } => format!("Run `fedi deploy {deployment}`, or `fedi backup restore {deployment}`"),
+            Self::GuestSilent { deployment } => {
+                format!("Look at it with `fedi status {deployment}`; a stopped VM is started by `fedi deploy {deployment}`")
+            }
+            Self::OneRecipient { .. } => {
+                "Make a second key (`age-keygen`), keep it elsewhere, and add its public half to `secrets.recipients` in fedi.toml"
+                    .to_owned()
+            }
+            Self::Misfit { .. } => "`fedi backup list` shows the others; nothing was touched".to_owned(),
+            Self::NoRoom { needs, .. } => format!("Set `resources.state-gib` to {needs} or more"),
+            Self::SharedBucket { .. } => {
+                "Restore it as a deployment of its own, on a host with another bucket".to_owned()
+            }
+            Self::DrillLeft { deployment } => format!("Run `fedi destroy {deployment}`"),
+            Self::TargetExists { .. } => "Take another name for the clone".to_owned(),
+            Self::NotClonable { app, .. } => format!("Deploy a new {app} under the other domain; people move with its own means"),
             Self::NotMade { .. } => "fedi destroys only what it can prove it made; remove it by hand".to_owned(),
         })
     }
@@ -184,6 +253,28 @@ impl fmt::Display for Refusal {
             Self::AliasInTheWay { name } => write!(f, "`{name}` cannot be an alias beside other records"),
             Self::NoCaaIssuer { host } => {
                 write!(f, "It asks for a CAA record, but host `{host}` names no certificate authority")
+            }
+            Self::NothingToCapture { deployment } => write!(f, "`{deployment}` is not deployed"),
+            Self::GuestSilent { deployment } => write!(f, "The guest of `{deployment}` does not answer"),
+            Self::OneRecipient { repository } => write!(
+                f,
+                "The password of repository `{repository}` would be encrypted to one key only; with that key all backups would be lost"
+            ),
+            Self::Misfit { snapshot, why } => write!(f, "Snapshot `{snapshot}` cannot be restored: {why}"),
+            Self::NoRoom { has, needs } => {
+                write!(f, "The state disk of {has} GiB is too small: fetching and restoring take {needs} GiB")
+            }
+            Self::SharedBucket { item } => {
+                write!(f, "`{item}` lies in a bucket, and a rehearsal would write into that bucket")
+            }
+            Self::DrillLeft { deployment } => write!(f, "An earlier rehearsal, `{deployment}`, is still there"),
+            Self::TargetExists { deployment } => write!(f, "`{deployment}` is there already"),
+            Self::NotClonable { app, from, carried } => {
+                write!(
+                    f,
+                    "The state of {app} says everywhere that it is `{from}`'s, and {app} declares nothing that could rewrite it (`hooks.rehome`); a copy would federate as `{from}`"
+                )?;
+                if carried.is_empty() { Ok(()) } else { write!(f, ", with its identity ({})", list(carried)) }
             }
             Self::NotMade { what } => write!(f, "The journal does not know {what}"),
         }

@@ -19,6 +19,10 @@ pub fn plan(plan: &Plan) -> String {
     let verb = match plan.workflow {
         Workflow::Deploy => "Deploy",
         Workflow::Destroy => "Destroy",
+        Workflow::Backup => "Back up",
+        Workflow::Restore => "Restore",
+        Workflow::Drill => "Rehearse the restore of",
+        Workflow::Clone => "Clone to",
     };
     let _ = writeln!(text, "{verb} `{}` on host `{}`\n", plan.deployment, plan.host);
     for stage in &plan.stages {
@@ -36,7 +40,7 @@ pub fn summary(plan: &Plan) -> String {
     if plan.is_empty() {
         return match plan.workflow {
             Workflow::Destroy => format!("Nothing of `{}` is left", plan.deployment),
-            Workflow::Deploy => {
+            Workflow::Deploy | Workflow::Backup | Workflow::Restore | Workflow::Drill | Workflow::Clone => {
                 format!("No changes: `{}` on host `{}` is as its files say", plan.deployment, plan.host)
             }
         };

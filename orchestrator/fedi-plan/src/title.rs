@@ -1,10 +1,9 @@
 //! The words of plan lines.
 
 use fedi_model::inventory::SystemDriver;
-use fedi_model::manifest::{Generator, Secret as DeclaredSecret, SecretClass};
-use fedi_model::name::SecretName;
+use fedi_model::manifest::{Generator, SecretClass};
 use fedi_model::plan::Task;
-use fedi_model::resource::{Address, Image, Records, Resource, Vm};
+use fedi_model::resource::{Address, Image, Records, Resource, Secret, Vm};
 
 use crate::records::full_name;
 
@@ -26,6 +25,11 @@ pub(crate) fn resource(resource: &Resource) -> String {
             SystemDriver::Nix => format!("NixOS system {}", system_name(&it.toplevel)),
             SystemDriver::Prebuilt => format!("prebuilt system {}", system_name(&it.toplevel)),
         },
+        Resource::State(it) => match &it.snapshot {
+            Some(snapshot) => format!("state of {} from snapshot {}", it.app, snapshot.short()),
+            None => format!("state of {} on guest {}", it.app, it.guest.deployment),
+        },
+        Resource::Service(it) => format!("service of {} on guest {}", it.app, it.guest.deployment),
     }
 }
 
@@ -63,12 +67,17 @@ pub(crate) fn record_set(set: &fedi_model::resource::RecordSet, records: &Record
 }
 
 /// A secret, and how it comes to be.
-pub(crate) fn new_secret(name: &SecretName, declared: &DeclaredSecret) -> String {
-    let how = match &declared.generator {
-        Generator::RsaPublicKey { of } => format!("derived from {of}"),
-        _ => "generated".to_owned(),
+pub(crate) fn new_secret(secret: &Secret) -> String {
+    let how = match (&secret.from, &secret.generator) {
+        (Some(snapshot), _) => format!("out of snapshot {}", snapshot.short()),
+        (None, Generator::RsaPublicKey { of }) => format!("derived from {of}"),
+        (None, _) => "generated".to_owned(),
     };
-    format!("secret {name} ({}, {how})", class(declared.class))
+    let name = match secret.is_of_repository() {
+        true => format!("password of repository {}", secret.name),
+        false => format!("secret {}", secret.name),
+    };
+    format!("{name} ({}, {how})", class(secret.class))
 }
 
 fn class(class: SecretClass) -> &'static str {
@@ -98,9 +107,30 @@ pub(crate) fn task(task: &Task) -> String {
     match task {
         Task::AwaitGuest { guest } => format!("wait until guest {} answers", guest.deployment),
         Task::AwaitRecords { records } => format!("wait until every name server of {} has them", records.zone),
+        Task::Capture { app, repository, consistency, .. } => {
+            format!("capture {app} into repository {repository} ({consistency})")
+        }
+        Task::RecordProof { snapshot } => format!("mark snapshot {} as proved", snapshot.short()),
+        Task::Rehome { unit, .. } => format!("put the state under its new name ({unit})"),
         Task::Restart { app, .. } => format!("restart {app}, whose secrets have changed"),
         Task::CreateAdmin { admin, .. } => format!("make the first administrator's account `{}`", admin.login),
         Task::Probe { probe } => format!("check that {} is healthy, from inside and outside", probe.guest.deployment),
+    }
+}
+
+/// Bytes as people say them: `512 KiB`, `1.4 GiB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    let mut tenths = bytes.saturating_mul(10);
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    match tenths {
+        _ if unit == 0 => format!("{bytes} bytes"),
+        tenths if tenths < 100 => format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit]),
+        tenths => format!("{} {}", tenths / 10, UNITS[unit]),
     }
 }
 

@@ -131,8 +131,13 @@ pub(crate) fn found(mut wanted: Resource) -> Resource {
                 file.version = file.version.or(Some(1));
             }
         }
-        Resource::Address(_) | Resource::Image(_) | Resource::Records(_) | Resource::Lease(_) | Resource::System(_) => {
-        }
+        Resource::Address(_)
+        | Resource::Image(_)
+        | Resource::Records(_)
+        | Resource::Lease(_)
+        | Resource::System(_)
+        | Resource::State(_)
+        | Resource::Service(_) => {}
     }
     wanted
 }

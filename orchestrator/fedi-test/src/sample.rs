@@ -67,6 +67,7 @@ impl Sample {
             class: SecretClass::Identity,
             generator: Generator::SynapseSigningKey,
             version: None,
+            from: None,
         })
     }
 
@@ -142,7 +143,7 @@ impl Sample {
 
     /// Its lease.
     pub fn lease(&self) -> Resource {
-        Resource::Lease(Lease { guest: self.guest(), app: app(), epoch: 1 })
+        Resource::Lease(Lease { guest: self.guest(), app: app(), epoch: 1, back_as: None })
     }
 
     /// Its system.

@@ -113,6 +113,7 @@ impl Desk {
             authorized_keys: self.authorized_keys()?,
             taken: &taken,
             admin_made: self.admin_made(&deployment.name, &ledger, uuid, purpose).await?,
+            recovered: BTreeMap::new(),
         };
         let mut known = Known { ledger, ..Known::default() };
         // Which files belong on the guest depends on which secrets there are.
@@ -210,6 +211,7 @@ impl Desk {
                 class: entry.class,
                 generator: entry.generator,
                 version: Some(entry.version),
+                from: None,
             });
             known.observed.insert(secret.id(), Some(secret));
         }

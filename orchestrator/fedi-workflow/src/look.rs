@@ -70,5 +70,8 @@ pub(crate) async fn look(world: &dyn World, wanted: &[Resource], known: &mut Kno
 }
 
 fn is_on_guest(resource: &Resource) -> bool {
-    matches!(resource, Resource::Delivery(_) | Resource::Lease(_) | Resource::System(_))
+    matches!(
+        resource,
+        Resource::Delivery(_) | Resource::Lease(_) | Resource::System(_) | Resource::State(_) | Resource::Service(_)
+    )
 }

@@ -322,6 +322,7 @@ mod tests {
                 domain: Domain::new(domain).unwrap(),
                 resources: fedi_model::inventory::Resources::default(),
                 dns: fedi_model::inventory::DnsWishes::default(),
+                backup: fedi_model::inventory::BackupWishes::default(),
                 admin_email: None,
                 settings: serde_json::Map::default(),
             },

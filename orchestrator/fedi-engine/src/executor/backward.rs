@@ -2,7 +2,7 @@
 
 use fedi_model::event::Event;
 use fedi_model::plan::{Action, Step, StepId};
-use fedi_model::run::{Failure, RunEvent, Undo, holds_data};
+use fedi_model::run::{Failure, RunEvent, Undo, holds_data, is_opaque};
 
 use super::context::Context;
 use super::{Cut, Executor, Next, gone, guarded};
@@ -71,7 +71,7 @@ impl Executor<'_> {
                     let hint = "Find out what became of it; `fedi run abandon` leaves things as they are";
                     return Err(gone(step, before).hint(hint));
                 }
-                if now.as_ref() != Some(before) {
+                if now.as_ref() != Some(before) || is_opaque(before) {
                     guarded(step, self.world.ensure(before, &context)).await?;
                 }
                 Ok(())

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use fedi_model::inventory::HostFile;
-use fedi_model::name::{DeploymentName, Domain, HostName};
+use fedi_model::inventory::{BackupWishes, FediFile, HostFile};
+use fedi_model::name::{DeploymentName, Domain, HostName, RepositoryName};
+use fedi_model::resource::reserved_for_repositories;
 
 use super::{Findings, at};
 use crate::document::Place;
@@ -33,10 +34,41 @@ pub(crate) fn check(files: &Files, problems: &mut Vec<Problem>) {
                     "Give one of them another domain, or remove its file",
                 );
             }
+            if let Some(fedi) = &files.fedi {
+                in_a_repository(&file.value.backup, &fedi.value, &mut findings);
+            }
+            if *name == reserved_for_repositories() {
+                findings.add_with_hint(
+                    &Place::root(),
+                    format!("`{name}` is where the passwords of repositories are kept"),
+                    "Take another name for the deployment",
+                );
+            }
             if let Some(host) = &host.file {
                 in_a_zone(domain, host_name, &host.value, &mut findings);
             }
         }
+    }
+}
+
+fn in_a_repository(wishes: &BackupWishes, fedi: &FediFile, findings: &mut Findings<'_>) {
+    let known = || list(fedi.backups.keys().map(RepositoryName::as_str));
+    match &wishes.repository {
+        Some(name) if !fedi.backups.contains_key(name) => {
+            let hint = match fedi.backups.len() {
+                0 => format!("Add `[backups.{name}]` to fedi.toml"),
+                _ => format!("fedi.toml has {}", known()),
+            };
+            findings.add_with_hint(&at(&["backup", "repository"]), format!("No repository is called `{name}`"), hint);
+        }
+        None if wishes.schedule.is_some() && fedi.backups.len() != 1 => {
+            let hint = match fedi.backups.len() {
+                0 => "Add `[backups.main]` to fedi.toml".to_owned(),
+                _ => format!("Set `backup.repository` to one of {}", known()),
+            };
+            findings.add_with_hint(&at(&["backup", "schedule"]), "It is not said where backups go", hint);
+        }
+        _ => {}
     }
 }
 

@@ -42,6 +42,22 @@ fn check(file: &FediFile, findings: &mut Findings<'_>) {
             );
         }
     }
+    for (name, repository) in &file.backups {
+        let places =
+            [("location", Some(&repository.location)), ("operator-location", repository.operator_location.as_ref())];
+        for (key, location) in places {
+            if let Some((what, hint)) = location.and_then(|location| no_location(location)) {
+                let place = at(&["backups", name.as_str(), key]);
+                findings.add_with_hint(&place, format!("This is no location of a repository: {what}"), hint);
+            }
+        }
+        if repository.keep.last == 0 {
+            findings.add(
+                &at(&["backups", name.as_str(), "keep", "last"]),
+                "The newest snapshot is always kept: 1 at least",
+            );
+        }
+    }
     if file.secrets.identity.trim().is_empty() {
         findings.add(&at(&["secrets", "identity"]), "`secrets.identity` is empty");
     }
@@ -61,6 +77,24 @@ fn check(file: &FediFile, findings: &mut Findings<'_>) {
             );
         }
     }
+}
+
+/// A repository's location. Never quotes it: somebody may have put a password there.
+fn no_location(text: &str) -> Option<(&'static str, &'static str)> {
+    if text.trim().is_empty() {
+        return Some(("It is empty", "Write it as restic takes it: `rest:https://host:8000/`"));
+    }
+    let authority = text.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or(rest));
+    if authority.is_some_and(|authority| authority.rsplit_once('@').is_some_and(|(login, _)| login.contains(':'))) {
+        return Some((
+            "A password stands in it",
+            "Take it out, change it, and name a file that holds the new one: `credentials.login`",
+        ));
+    }
+    if text.starts_with("rest:http://") || text.starts_with("s3:http://") {
+        return Some(("It is not encrypted on the way", "Use `https://`; `ca-file` names the authority of the server"));
+    }
+    None
 }
 
 /// The shape of an X25519 recipient: `age1` and 58 Bech32 characters.

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::BackupWishes;
 use crate::name::{AppName, Domain};
 
 /// `hosts/<host>/deployments/<name>.toml`.
@@ -21,6 +22,9 @@ pub struct DeploymentFile {
     /// DNS beyond what the application needs.
     #[serde(default)]
     pub dns: DnsWishes,
+    /// How it is backed up.
+    #[serde(default)]
+    pub backup: BackupWishes,
     /// The first administrator's mail address; without it the operator's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin_email: Option<String>,

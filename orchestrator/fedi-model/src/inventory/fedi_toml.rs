@@ -1,7 +1,12 @@
 //! `fedi.toml`: what holds for the whole inventory.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::BackupRepository;
+use crate::name::RepositoryName;
 
 /// `fedi.toml`, at the root of the inventory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +26,9 @@ pub struct FediFile {
     /// Where the journal is kept.
     #[serde(default)]
     pub state: State,
+    /// Repositories of snapshots by name.
+    #[serde(default)]
+    pub backups: BTreeMap<RepositoryName, BackupRepository>,
 }
 
 /// Who runs the inventory.

@@ -5,10 +5,12 @@
 //! are made from these types. Reading files, line numbers and suggestions live in
 //! `fedi-inventory`.
 
+mod backup;
 mod deployment;
 mod fedi_toml;
 mod host;
 
+pub use backup::{BackupRepository, BackupWishes, RepositoryCredentials, Retention};
 pub use deployment::{DeploymentFile, DnsWishes, Resources};
 pub use fedi_toml::{FediFile, Operator, SecretDriver, SecretSettings, Ssh, State};
 pub use host::{

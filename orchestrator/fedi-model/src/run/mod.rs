@@ -18,7 +18,7 @@ pub use failure::{Failure, FailureKind};
 pub use ledger::LedgerChange;
 pub use sound::{UnsoundPlan, check_plan, holds_data};
 pub use state::{Direction, Refused, RunPhase, RunState, StepState};
-pub use undo::Undo;
+pub use undo::{Undo, is_opaque};
 
 use std::fmt;
 use std::str::FromStr;

@@ -80,6 +80,8 @@ pub fn holds_data(resource: &Resource) -> bool {
         | Resource::Records(_)
         | Resource::Delivery(_)
         | Resource::Lease(_)
-        | Resource::System(_) => false,
+        | Resource::System(_)
+        | Resource::State(_)
+        | Resource::Service(_) => false,
     }
 }

@@ -48,7 +48,17 @@ impl RunState {
     }
 }
 
-/// Images are shared by deployments and named by their content: they stay.
+/// Images are shared by deployments and named by their content: they stay. So does the
+/// password of a repository, which may be encrypted with it by now.
 pub(super) fn is_kept(resource: &Resource) -> bool {
-    matches!(resource, Resource::Image(_))
+    match resource {
+        Resource::Image(_) => true,
+        Resource::Secret(secret) => secret.is_of_repository(),
+        _ => false,
+    }
+}
+
+/// Whether looking at the thing twice cannot tell that it is still the same.
+pub fn is_opaque(resource: &Resource) -> bool {
+    matches!(resource, Resource::State(_))
 }

@@ -54,6 +54,7 @@ fn secret(version: Option<u32>) -> Resource {
         class: SecretClass::Identity,
         generator: Generator::SynapseSigningKey,
         version,
+        from: None,
     })
 }
 

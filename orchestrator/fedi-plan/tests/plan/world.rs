@@ -147,6 +147,7 @@ impl World {
             authorized_keys: vec!["ssh-ed25519 AAAA fedi".to_owned()],
             taken: &self.taken,
             admin_made: self.admin_made,
+            recovered: BTreeMap::new(),
         }
     }
 
@@ -223,14 +224,19 @@ impl World {
                     }
                 }
             }
-            Resource::Address(_) | Resource::Image(_) | Resource::Records(_) | Resource::System(_) => {}
+            Resource::Address(_)
+            | Resource::Image(_)
+            | Resource::Records(_)
+            | Resource::System(_)
+            | Resource::State(_)
+            | Resource::Service(_) => {}
         }
         resource
     }
 }
 
 fn on_guest(id: &ResourceId) -> bool {
-    ["delivery", "lease", "system"].contains(&id.kind())
+    ["delivery", "lease", "system", "state", "service"].contains(&id.kind())
 }
 
 /// `machine: + vm/matrix`, a line a step.

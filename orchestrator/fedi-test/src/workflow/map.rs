@@ -75,7 +75,7 @@ impl Testbed for MapTestbed {
     async fn plan(&self) -> Plan {
         match self.workflow {
             Workflow::Destroy => self.sample.destroy(self.world.as_ref()).await,
-            Workflow::Deploy => self.sample.deploy(self.world.as_ref()).await,
+            _ => self.sample.deploy(self.world.as_ref()).await,
         }
     }
 
