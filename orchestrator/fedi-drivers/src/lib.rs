@@ -8,6 +8,7 @@ pub mod dns;
 pub mod guest;
 pub mod health;
 pub mod hypervisor;
+pub mod repository;
 pub mod secrets;
 pub mod site;
 pub mod system;

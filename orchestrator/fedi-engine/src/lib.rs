@@ -9,6 +9,7 @@
 //! [`Clock`] and an [`Observer`], and starts, resumes, undoes and abandons runs.
 
 mod address_table;
+mod bundle;
 mod clock;
 pub mod drivers;
 mod engine;
@@ -21,6 +22,7 @@ pub mod store;
 mod world;
 
 pub use address_table::AddressTable;
+pub use bundle::{BundledSecret, SecretBundle};
 pub use clock::{Clock, SystemClock};
 pub use engine::{Engine, EngineOptions};
 pub use interrupt::Interrupt;

@@ -530,7 +530,7 @@ mod tests {
 
     #[test]
     fn every_repository_can_have_a_password() {
-        for name in ["main", "a", "a-very-long-name-that-has-forty-character"] {
+        for name in ["main", "a", "a-very-long-name-that-has-forty-letters"] {
             let password = Secret::password_of(&RepositoryName::new(name).unwrap());
             assert!(password.is_of_repository());
             assert!(!Secret::fingerprint_key_of(&DeploymentName::new(name).unwrap()).is_of_repository());

@@ -5,7 +5,7 @@
 //! A version is put in place by a hard link, which fails where one stands already:
 //! that is the compare-and-set, over processes and machines that share the folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -15,7 +15,7 @@ use std::str::FromStr;
 use age::x25519;
 use async_trait::async_trait;
 use fedi_engine::drivers::{
-    DriverError, DriverErrorKind, SecretEntry, SecretKey, SecretStore, SecretValue, SecretVersion,
+    DriverError, DriverErrorKind, Seal, SecretEntry, SecretKey, SecretStore, SecretValue, SecretVersion,
 };
 use fedi_model::manifest::{Generator, SecretClass};
 use fedi_model::name::{AppName, DeploymentName, SecretName};
@@ -85,7 +85,7 @@ impl AgeStore {
         Ok(identities)
     }
 
-    fn recipients(&self) -> Result<Vec<x25519::Recipient>, DriverError> {
+    fn encrypted_to(&self) -> Result<Vec<x25519::Recipient>, DriverError> {
         let mut recipients: Vec<x25519::Recipient> =
             self.identities()?.iter().map(x25519::Identity::to_public).collect();
         for text in &self.recipients {
@@ -136,16 +136,22 @@ impl AgeStore {
         let path = self.path(key).join(format!("v{version}.age"));
         let failed = || DriverError::new(DriverErrorKind::Denied, format!("Failed to decrypt `{}`", path.display()));
         let file = fs::File::open(&path).map_err(|error| io_error("open", &path, &error))?;
+        Ok(Some((self.decrypt(io::BufReader::new(file), failed)?, version)))
+    }
+
+    fn decrypt(&self, cipher: impl io::BufRead, failed: impl Fn() -> DriverError) -> Result<SecretValue, DriverError> {
         let identities = self.identities()?;
-        let decryptor =
-            age::Decryptor::new_buffered(io::BufReader::new(file)).map_err(|error| failed().because(&error))?;
+        let decryptor = age::Decryptor::new_buffered(cipher).map_err(|error| failed().because(&error))?;
         let mut reader =
             decryptor.decrypt(identities.iter().map(|identity| identity as &dyn age::Identity)).map_err(|error| {
                 failed().because(&error).hint(format!("Is it encrypted to the key in `{}`?", self.identity.display()))
             })?;
         let mut plain = Vec::new();
-        reader.read_to_end(&mut plain).map_err(|error| failed().because(&error))?;
-        Ok(Some((SecretValue::new(plain), version)))
+        if let Err(error) = reader.read_to_end(&mut plain) {
+            drop(SecretValue::new(plain));
+            return Err(failed().because(&error));
+        }
+        Ok(SecretValue::new(plain))
     }
 
     fn write(
@@ -163,7 +169,8 @@ impl AgeStore {
         let version = expected + 1;
         let folder = self.path(key);
         make_folder(&folder)?;
-        let cipher = self.seal(key, value)?;
+        let failed = || DriverError::new(DriverErrorKind::Failed, format!("Failed to encrypt the secret `{key}`"));
+        let cipher = self.encrypt(value, failed)?;
         let mut versions = self.meta(key)?.map(|meta| meta.versions).unwrap_or_default();
         versions.insert(version, Timestamp::now());
         let meta = Meta { schema: META_SCHEMA, class, generator: generator.clone(), versions };
@@ -187,9 +194,8 @@ impl AgeStore {
         Ok(version)
     }
 
-    fn seal(&self, key: &SecretKey, value: &SecretValue) -> Result<Vec<u8>, DriverError> {
-        let failed = || DriverError::new(DriverErrorKind::Failed, format!("Failed to encrypt the secret `{key}`"));
-        let recipients = self.recipients()?;
+    fn encrypt(&self, value: &SecretValue, failed: impl Fn() -> DriverError) -> Result<Vec<u8>, DriverError> {
+        let recipients = self.encrypted_to()?;
         let encryptor =
             age::Encryptor::with_recipients(recipients.iter().map(|recipient| recipient as &dyn age::Recipient))
                 .map_err(|error| failed().because(&error))?;
@@ -275,7 +281,25 @@ impl SecretStore for AgeStore {
     }
 
     async fn check(&self) -> Result<(), DriverError> {
-        self.recipients().map(|_| ())
+        self.encrypted_to().map(|_| ())
+    }
+}
+
+#[async_trait]
+impl Seal for AgeStore {
+    async fn seal(&self, plain: &SecretValue) -> Result<Vec<u8>, DriverError> {
+        let failed = || DriverError::new(DriverErrorKind::Failed, "Failed to seal the secrets of a snapshot");
+        self.encrypt(plain, failed)
+    }
+
+    async fn open(&self, sealed: &[u8]) -> Result<SecretValue, DriverError> {
+        let failed = || DriverError::new(DriverErrorKind::Denied, "Failed to open the secrets of a snapshot");
+        self.decrypt(sealed, failed)
+    }
+
+    async fn recipients(&self) -> Result<usize, DriverError> {
+        let all: BTreeSet<String> = self.encrypted_to()?.iter().map(ToString::to_string).collect();
+        Ok(all.len())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod guests;
 mod healthy;
+mod state;
 mod tasks;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use async_trait::async_trait;
 use fedi_engine::World;
 use fedi_engine::drivers::{
     AddressBook, Dns, DriverError, DriverErrorKind, Facts, GuestAccess, HealthReport, Hypervisor, Ledger, OutsideProbe,
-    SecretKey, SecretStore, StepContext, SystemSource,
+    Repositories, Seal, SecretKey, SecretStore, StepContext, SystemSource,
 };
 use fedi_model::inventory::HostKeyPin;
 use fedi_model::name::HostName;
@@ -44,7 +45,17 @@ pub struct Site {
     guests: Guests,
     ledger: Arc<dyn Ledger>,
     outside: Arc<dyn OutsideProbe>,
+    vault: Vault,
     patience: Patience,
+}
+
+/// Where snapshots are kept, and what seals the secrets that travel with them.
+#[derive(Clone)]
+pub struct Vault {
+    /// Repositories.
+    pub repositories: Arc<dyn Repositories>,
+    /// Encrypts to the operator.
+    pub seal: Arc<dyn Seal>,
 }
 
 impl Site {
@@ -56,9 +67,10 @@ impl Site {
         guests: Arc<dyn GuestAccess>,
         ledger: Arc<dyn Ledger>,
         outside: Arc<dyn OutsideProbe>,
+        vault: Vault,
     ) -> Self {
         let guests = Guests::new(guests, Arc::clone(&ledger));
-        Self { hosts, addresses, secrets, guests, ledger, outside, patience: Patience::default() }
+        Self { hosts, addresses, secrets, guests, ledger, outside, vault, patience: Patience::default() }
     }
 
     /// The same with another patience.
@@ -132,6 +144,9 @@ impl Site {
         if let Some(entry) = self.secrets.entry(&key).await? {
             return Ok(Resource::Secret(Secret { version: Some(entry.version), ..secret.clone() }));
         }
+        if let Some(snapshot) = &secret.from {
+            return self.recover(secret, &key, snapshot).await;
+        }
         let other = match &secret.generator {
             fedi_model::manifest::Generator::RsaPublicKey { of } => {
                 self.secrets.get(&SecretKey { name: of.clone(), ..key.clone() }).await?.map(|(value, _)| value)
@@ -190,6 +205,8 @@ impl World for Site {
                 self.host(&it.host)?.dns.observe(&whole).await?.map(Resource::Records)
             }
             Resource::Delivery(_) | Resource::Lease(_) | Resource::System(_) => self.guests.observe(like).await?,
+            Resource::State(it) => self.observe_state(it).await?.map(Resource::State),
+            Resource::Service(it) => self.observe_service(it).await?.map(Resource::Service),
         })
     }
 
@@ -206,7 +223,15 @@ impl World for Site {
             }
             Resource::Delivery(it) => Resource::Delivery(self.guests.deliver(it, self.secrets.as_ref()).await?),
             Resource::Lease(it) => {
-                self.guests.grant(it).await?;
+                self.grant(it, cx).await?;
+                desired.clone()
+            }
+            Resource::State(it) => {
+                self.restore_state(it, cx).await?;
+                desired.clone()
+            }
+            Resource::Service(it) => {
+                self.resume(it, cx).await?;
                 desired.clone()
             }
             Resource::System(it) => {
@@ -230,7 +255,8 @@ impl World for Site {
             }
             // The pin is the ledger's entry, which goes with this step. What is on the
             // guest goes with its disks.
-            Resource::HostKey(_) | Resource::Delivery(_) | Resource::System(_) => Ok(()),
+            Resource::HostKey(_) | Resource::Delivery(_) | Resource::System(_) | Resource::State(_) => Ok(()),
+            Resource::Service(it) => self.pause(it, cx).await,
             Resource::Records(it) => {
                 let dns = &self.host(&it.host)?.dns;
                 match self.owned(&resource.id()).await? {
@@ -247,6 +273,11 @@ impl World for Site {
             Task::AwaitGuest { guest } => self.await_guest(guest, cx).await,
             Task::AwaitRecords { records } => self.host(&records.host)?.dns.await_visible(records, cx).await,
             Task::Restart { guest, app } => self.guests.restart(guest, app, cx).await,
+            Task::Capture { guest, app, repository, consistency, key } => {
+                self.capture(guest, app, repository, *consistency, *key, cx).await
+            }
+            Task::RecordProof { snapshot } => self.record_proof(snapshot, cx).await,
+            Task::Rehome { guest, unit } => self.rehome(guest, unit, cx).await,
             Task::CreateAdmin { guest, app, admin } => self.create_admin(guest, app, admin, cx).await,
             Task::Probe { probe } => self.probe_until_healthy(probe, cx).await,
         }

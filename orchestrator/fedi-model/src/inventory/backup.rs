@@ -62,6 +62,13 @@ pub enum RepositoryCredentials {
         #[serde(default = "us_east_1")]
         region: String,
     },
+    /// A key of an SFTP server. The operator's machine logs in as its user's ssh does.
+    Ssh {
+        /// The private key, in OpenSSH's form.
+        key: Credential,
+        /// The server's public keys, as lines of `known_hosts`.
+        known_hosts: String,
+    },
 }
 
 fn us_east_1() -> String {

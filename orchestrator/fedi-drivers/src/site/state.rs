@@ -1,0 +1,232 @@
+//! State: captured into repositories, brought back out of them, with the secrets that
+//! travel along.
+
+use fedi_engine::SecretBundle;
+use fedi_engine::drivers::{
+    Capture, DriverError, DriverErrorKind, Restore, SecretKey, StepContext, StoredSnapshot, VerifiedItem,
+};
+use fedi_model::name::{AppName, RepositoryName};
+use fedi_model::resource::{GuestRef, Lease, Resource, ResourceId, Secret, Service, SnapshotRef, State};
+use fedi_model::state::Consistency;
+use uuid::Uuid;
+
+use super::Site;
+use super::tasks::unit_timeout;
+
+impl Site {
+    /// What is in the places of the state; `None` where all are empty.
+    pub(super) async fn observe_state(&self, like: &State) -> Result<Option<State>, DriverError> {
+        if self.guests.pinned(&like.guest).await?.is_none() {
+            return Ok(None);
+        }
+        // Where no system has said what the state is, there is none.
+        match self.guests.facts(&like.guest).await? {
+            Some(facts) if facts.system.is_some() => {}
+            _ => return Ok(None),
+        }
+        let mut session = self.guests.session(&like.guest).await?;
+        let places = session.state_places(&like.app).await?;
+        self.guests.keep(&like.guest, session).await;
+        let holds: Vec<String> = places
+            .into_iter()
+            .filter_map(|place| place.holds.map(|holds| format!("{}: {}, {holds}", place.item, place.what)))
+            .collect();
+        Ok((!holds.is_empty()).then(|| State { snapshot: None, holds, ..like.clone() }))
+    }
+
+    /// Brings the state of a snapshot into the places. What is in them goes before, but
+    /// only where it is in a quiesced snapshot, the fail-safe.
+    pub(super) async fn restore_state(&self, wanted: &State, cx: &dyn StepContext) -> Result<(), DriverError> {
+        let guest = &wanted.guest;
+        if wanted.fail_safe.is_none() && self.is_in_use(wanted).await? {
+            return Ok(());
+        }
+        let fail_safe = match wanted.fail_safe {
+            Some(key) => Some(self.captured_as(guest, &wanted.repository, key).await?),
+            None => None,
+        };
+        let target = match (&wanted.snapshot, &fail_safe) {
+            (Some(snapshot), _) => snapshot.clone(),
+            (None, Some(fail_safe)) => fail_safe.clone(),
+            (None, None) => {
+                return Err(DriverError::new(
+                    DriverErrorKind::Failed,
+                    format!("Failed to bring back the state of `{}`", guest.deployment),
+                )
+                .cause("The plan names no snapshot"));
+            }
+        };
+        let repository = self.vault.repositories.access(&target.repository, &target.deployment).await?;
+        let mut session = self.guests.session(guest).await?;
+        if let Some(fail_safe) = &fail_safe
+            && cx.recall("cleared for").await.as_deref() != Some(&target.id)
+        {
+            cx.progress("clearing the places of the state", None, None);
+            session.clear_state(&wanted.app, &repository, &fail_safe.id, cx).await?;
+            cx.note("cleared for", &target.id).await?;
+        }
+        let restore = Restore { app: wanted.app.clone(), repository, snapshot: target.id.clone() };
+        let restored = session.restore_state(&restore, cx).await?;
+        self.guests.keep(guest, session).await;
+        for VerifiedItem { item, notes, .. } in &restored.items {
+            for note in notes {
+                cx.notice(&format!("{item}: {note}"));
+            }
+        }
+        let checks: usize = restored.items.iter().map(|item| item.checks.len()).sum();
+        let snapshot = target.short();
+        cx.notice(&format!(
+            "State of `{}` is that of snapshot {snapshot}: {} items, {checks} checks",
+            guest.deployment,
+            restored.items.len()
+        ));
+        Ok(())
+    }
+
+    /// Whether the application runs on the state of that snapshot already.
+    async fn is_in_use(&self, wanted: &State) -> Result<bool, DriverError> {
+        let held = self.guests.facts(&wanted.guest).await?;
+        if !held.is_some_and(|facts| facts.leases.contains_key(wanted.app.as_str())) {
+            return Ok(false);
+        }
+        let made = self.ledger.made(&ResourceId::state(&wanted.guest.deployment)).await?;
+        Ok(
+            matches!(made, Some(Resource::State(made)) if made.snapshot == wanted.snapshot && made.guest == wanted.guest),
+        )
+    }
+
+    /// The snapshot that was captured under that key.
+    async fn captured_as(
+        &self,
+        guest: &GuestRef,
+        repository: &RepositoryName,
+        key: Uuid,
+    ) -> Result<SnapshotRef, DriverError> {
+        let stored = self.vault.repositories.list(repository, &guest.deployment).await?;
+        let key = key.to_string();
+        let found = stored.into_iter().find(|one: &StoredSnapshot| one.tag("run") == Some(&key));
+        let made = found.map(|one| SnapshotRef {
+            repository: repository.clone(),
+            deployment: guest.deployment.clone(),
+            id: one.id,
+        });
+        made.ok_or_else(|| {
+            DriverError::new(DriverErrorKind::Failed, format!("Failed to replace the state of `{}`", guest.deployment))
+                .cause(format!("Repository `{repository}` does not have the fail-safe snapshot"))
+                .left(format!("The state of `{}` is untouched", guest.deployment))
+        })
+    }
+
+    /// Captures the state; the snapshot's id, and sizes in bytes, are noted.
+    pub(super) async fn capture(
+        &self,
+        guest: &GuestRef,
+        app: &AppName,
+        repository: &RepositoryName,
+        consistency: Consistency,
+        key: Uuid,
+        cx: &dyn StepContext,
+    ) -> Result<(), DriverError> {
+        let bundle = SecretBundle::gather(self.secrets.as_ref(), &guest.deployment).await?;
+        let own = Secret::fingerprint_key_of(&guest.deployment);
+        let Some(fingerprint_key) = bundle.find(&own.app, &own.name).map(|secret| secret.value.clone()) else {
+            return Err(DriverError::new(
+                DriverErrorKind::Drift,
+                format!("Failed to capture the state of `{}`", guest.deployment),
+            )
+            .cause("The store does not have its fingerprint key any more"));
+        };
+        let capture = Capture {
+            app: app.clone(),
+            deployment: guest.deployment.clone(),
+            repository: self.vault.repositories.access(repository, &guest.deployment).await?,
+            consistency,
+            fingerprint_key,
+            sealed_secrets: self.vault.seal.seal(&bundle.to_plain()?).await?,
+            run: key.to_string(),
+        };
+        let mut session = self.guests.session(guest).await?;
+        let captured = session.capture_state(&capture, cx).await?;
+        self.guests.keep(guest, session).await;
+        cx.note("bytes", &captured.bytes.to_string()).await?;
+        cx.note("new bytes", &captured.new_bytes.to_string()).await?;
+        cx.note("snapshot", &captured.snapshot).await
+    }
+
+    pub(super) async fn record_proof(&self, snapshot: &SnapshotRef, cx: &dyn StepContext) -> Result<(), DriverError> {
+        let id = self.vault.repositories.mark_proved(snapshot).await?;
+        cx.note("snapshot", &id).await
+    }
+
+    /// A secret out of a snapshot, instead of a new one.
+    pub(super) async fn recover(
+        &self,
+        secret: &Secret,
+        key: &SecretKey,
+        snapshot: &SnapshotRef,
+    ) -> Result<Resource, DriverError> {
+        let missing = || {
+            DriverError::new(DriverErrorKind::Invalid, format!("Failed to recover the secret `{key}`"))
+                .cause(format!("The snapshot `{}` does not have it", snapshot.short()))
+        };
+        let sealed = self.vault.repositories.sealed_secrets(snapshot).await?.ok_or_else(missing)?;
+        let bundle = SecretBundle::from_plain(&self.vault.seal.open(&sealed).await?)?;
+        let found = bundle.find(&key.app, &key.name).ok_or_else(missing)?;
+        let version = self.secrets.put(key, found.class, &found.generator, &found.value, 0).await?;
+        Ok(Resource::Secret(Secret { version: Some(version), ..secret.clone() }))
+    }
+
+    /// Gives the right to run. What is given back after it was taken comes under a
+    /// later epoch, and the application starts again.
+    pub(super) async fn grant(&self, lease: &Lease, cx: &dyn StepContext) -> Result<(), DriverError> {
+        let Some(epoch) = lease.back_as else { return self.guests.grant(lease).await };
+        self.guests.grant(&Lease { epoch, back_as: None, ..lease.clone() }).await?;
+        self.guests.restart(&lease.guest, &lease.app, cx).await
+    }
+
+    /// An application is in service while it has the right to run and a unit of it runs.
+    pub(super) async fn observe_service(&self, like: &Service) -> Result<Option<Service>, DriverError> {
+        let held = self.guests.facts(&like.guest).await?;
+        if !held.is_some_and(|facts| facts.leases.contains_key(like.app.as_str())) {
+            return Ok(None);
+        }
+        let mut session = self.guests.session(&like.guest).await?;
+        let units = session.health(&like.app).await?;
+        self.guests.keep(&like.guest, session).await;
+        Ok(units.iter().any(|unit| unit.healthy).then(|| like.clone()))
+    }
+
+    pub(super) async fn pause(&self, service: &Service, cx: &dyn StepContext) -> Result<(), DriverError> {
+        let mut session = self.guests.session(&service.guest).await?;
+        let paused = session.pause_state(&service.app, true, cx).await?;
+        self.guests.keep(&service.guest, session).await;
+        let left: u64 = paused.queued.values().sum();
+        if left > 0 {
+            cx.notice(&format!("{left} queued jobs of `{}` were not run out; they are captured", service.app));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn resume(&self, service: &Service, cx: &dyn StepContext) -> Result<(), DriverError> {
+        let mut session = self.guests.session(&service.guest).await?;
+        session.resume_state(&service.app, cx).await?;
+        self.guests.keep(&service.guest, session).await;
+        Ok(())
+    }
+
+    pub(super) async fn rehome(&self, guest: &GuestRef, unit: &str, cx: &dyn StepContext) -> Result<(), DriverError> {
+        let mut session = self.guests.session(guest).await?;
+        let outcome = session.run_unit(unit, unit_timeout(), cx).await?;
+        self.guests.keep(guest, session).await;
+        if outcome.result == "success" {
+            return Ok(());
+        }
+        let mut error = DriverError::new(
+            DriverErrorKind::Failed,
+            format!("Failed to put the state of `{}` under its new name", guest.deployment),
+        )
+        .cause(format!("`{unit}` ended with `{}`", outcome.result));
+        error.causes.extend(outcome.log.into_iter().rev().take(5).rev());
+        Err(error)
+    }
+}
