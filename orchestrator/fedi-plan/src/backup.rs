@@ -1,6 +1,5 @@
 //! The plan that captures a deployment's state into a repository.
 
-use fedi_model::manifest::App;
 use fedi_model::name::RepositoryName;
 use fedi_model::plan::{Plan, SCHEMA, Stage, Step, Task, Workflow};
 use fedi_model::resource::{GuestRef, Resource, ResourceId, Secret, Service};
@@ -16,8 +15,6 @@ use crate::title;
 pub struct BackupInputs<'a> {
     /// Its guest.
     pub guest: GuestRef,
-    /// What the guest's system declares.
-    pub app: &'a App,
     /// Where to.
     pub repository: &'a RepositoryName,
     /// What may move meanwhile.
@@ -75,7 +72,6 @@ pub fn plan_backup(inputs: &BackupInputs<'_>, known: &Known) -> Result<Plan, Pla
     if stops {
         stage("start", vec![Step::ensure(title::resource(&service), service, None)]);
     }
-    notes.extend(not_captured(inputs.app));
     Ok(Plan {
         schema: SCHEMA,
         workflow: Workflow::Backup,
@@ -95,10 +91,4 @@ pub(crate) fn few_recipients(repository: &RepositoryName, first: bool, recipient
 pub(crate) fn secrets(wanted: &[Secret], known: &Known) -> Vec<Step> {
     let missing = wanted.iter().filter(|secret| known.now(&Resource::Secret((*secret).clone()).id()).is_none());
     missing.map(|secret| Step::ensure(title::new_secret(secret), Resource::Secret(secret.clone()), None)).collect()
-}
-
-/// What the operator may take for captured and is not.
-fn not_captured(app: &App) -> Option<String> {
-    let provider = app.secrets.values().any(|secret| secret.class == fedi_model::manifest::SecretClass::Provider);
-    provider.then(|| "Secrets of outside providers are not part of a backup".to_owned())
 }

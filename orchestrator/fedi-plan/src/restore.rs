@@ -57,6 +57,8 @@ pub struct RestoreInputs<'a> {
     pub answers: bool,
 }
 
+const REHEARSE: &str = "rehearse the restore of";
+
 /// For estimates: what a small machine restores in a second.
 const BYTES_A_SECOND: u64 = 30 << 20;
 
@@ -77,7 +79,7 @@ pub fn plan_restore(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, P
 /// What to do to prove that the snapshot can be restored. The inputs are those of a
 /// deployment of its own, which is gone afterwards.
 pub fn plan_drill(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, PlanError> {
-    let planned = Planned::check("rehearse the restore of", inputs, known)?;
+    let planned = Planned::check(REHEARSE, inputs, known)?;
     let bucket = |item: &Item| matches!(item, Item::Bucket(_));
     let mut refusals = Vec::new();
     if let Some((item, _)) = planned.app.items.iter().find(|(_, item)| bucket(item)) {
@@ -88,7 +90,7 @@ pub fn plan_drill(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, Pla
         refusals.push(Refusal::DrillLeft { deployment: inputs.deploy.deployment.name.clone() });
     }
     if !refusals.is_empty() {
-        return Err(refused("rehearse the restore of", &inputs.deploy, refusals));
+        return Err(refused(REHEARSE, &inputs.deploy, refusals));
     }
     let mut planner = planned.planner(inputs, known);
     bring_up(&mut planner, inputs, Named::No);
@@ -173,6 +175,7 @@ struct Planned<'a> {
 
 impl<'a> Planned<'a> {
     fn check(verb: &'static str, inputs: &RestoreInputs<'a>, known: &Known) -> Result<Self, PlanError> {
+        let rehearsal = verb == REHEARSE;
         let deploy = &inputs.deploy;
         let mut refusals = refusals_before(deploy, known);
         let (desired, app) = match (crate::desired::desired(deploy, known), app_of(deploy)) {
@@ -183,6 +186,10 @@ impl<'a> Planned<'a> {
             }
         };
         refusals.extend(refusals_of(deploy, known, &desired));
+        if rehearsal {
+            // An application that is never started can do without.
+            refusals.retain(|refusal| !matches!(refusal, Refusal::MissingSecrets { .. }));
+        }
         let misfits = inputs
             .misfits
             .iter()
@@ -227,6 +234,13 @@ fn state(planner: &Planner<'_>, inputs: &RestoreInputs<'_>) -> State {
     }
 }
 
+/// The key that later snapshots name secrets with.
+fn fingerprint_key(planner: &mut Planner<'_>, inputs: &RestoreInputs<'_>) {
+    let key = Secret::fingerprint_key_of(&inputs.deploy.deployment.name);
+    let key = Secret { from: inputs.deploy.recovered.get(&key.name).cloned(), ..key };
+    planner.stage("identity", backup::secrets(&[key], planner.known));
+}
+
 /// Whether a guest gets its names in DNS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Named {
@@ -237,11 +251,7 @@ enum Named {
 /// A new guest with its state, dormant.
 fn bring_up(planner: &mut Planner<'_>, inputs: &RestoreInputs<'_>, named: Named) {
     planner.reserve(true);
-    let key = Secret::fingerprint_key_of(&inputs.deploy.deployment.name);
-    let key = Secret { from: inputs.deploy.recovered.get(&key.name).cloned(), ..key };
-    if key.from.is_some() {
-        planner.stage("identity", backup::secrets(&[key], planner.known));
-    }
+    fingerprint_key(planner, inputs);
     planner.machine(true);
     planner.notes.clear();
     planner.guest(true, true);
@@ -278,6 +288,7 @@ fn in_place(planner: &mut Planner<'_>, inputs: &RestoreInputs<'_>) {
         _ => None,
     };
     planner.reserve(false);
+    fingerprint_key(planner, inputs);
     let epoch = inputs.deploy.epoch.max(held.as_ref().map_or(0, |lease| lease.epoch));
     if let Some(held) = held {
         let held = Resource::Lease(Lease { back_as: Some(epoch + 1), ..held });

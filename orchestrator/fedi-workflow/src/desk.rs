@@ -5,7 +5,9 @@ use std::fs;
 use std::sync::Arc;
 
 use fedi_engine::World;
-use fedi_engine::drivers::{AddressBook, AddressRequest, DriverError, DriverErrorKind, SecretStore, SystemSource};
+use fedi_engine::drivers::{
+    AddressBook, AddressRequest, DriverError, DriverErrorKind, Repositories, Seal, SecretStore, SystemSource,
+};
 use fedi_engine::store::{RunRow, Store};
 use fedi_inventory::Folder;
 use fedi_model::inventory::Deployment;
@@ -34,6 +36,10 @@ pub struct Desk {
     pub addresses: Arc<dyn AddressBook>,
     /// The store of secrets.
     pub secrets: Arc<dyn SecretStore>,
+    /// Repositories of snapshots.
+    pub repositories: Arc<dyn Repositories>,
+    /// Opens the secrets that travel with snapshots.
+    pub seal: Arc<dyn Seal>,
     /// Where systems come from, by host.
     pub systems: BTreeMap<HostName, Arc<dyn SystemSource>>,
 }
@@ -240,13 +246,13 @@ impl Desk {
         Ok(entries.into_iter().map(|entry| (entry.resource.id(), entry.resource)).collect())
     }
 
-    fn system(&self, host: &HostName) -> Result<&Arc<dyn SystemSource>, WorkflowError> {
+    pub(crate) fn system(&self, host: &HostName) -> Result<&Arc<dyn SystemSource>, WorkflowError> {
         self.systems.get(host).ok_or_else(|| {
             DriverError::new(DriverErrorKind::Invalid, format!("Host `{host}` has no source of systems")).into()
         })
     }
 
-    async fn reserve(
+    pub(crate) async fn reserve(
         &self,
         deployment: &Deployment,
         ledger: &BTreeMap<ResourceId, Resource>,
@@ -273,7 +279,7 @@ impl Desk {
     }
 
     /// The addresses that it would hold.
-    async fn peek(
+    pub(crate) async fn peek(
         &self,
         deployment: &Deployment,
         ledger: &BTreeMap<ResourceId, Resource>,
@@ -288,14 +294,14 @@ impl Desk {
         Ok(addresses)
     }
 
-    async fn release(&self, addresses: &[Address]) -> Result<(), WorkflowError> {
+    pub(crate) async fn release(&self, addresses: &[Address]) -> Result<(), WorkflowError> {
         for address in addresses {
             self.addresses.release(address).await?;
         }
         Ok(())
     }
 
-    fn authorized_keys(&self) -> Result<Vec<String>, WorkflowError> {
+    pub(crate) fn authorized_keys(&self) -> Result<Vec<String>, WorkflowError> {
         let path = self.folder.ssh_public_key()?;
         let own = fs::read_to_string(&path).map_err(|error| {
             DriverError::new(DriverErrorKind::Invalid, format!("Failed to read the SSH key `{}`", path.display()))
@@ -308,7 +314,7 @@ impl Desk {
     }
 
     /// Others that have the same domain.
-    fn taken(&self, by: &Deployment) -> BTreeMap<Domain, DeploymentName> {
+    pub(crate) fn taken(&self, by: &Deployment) -> BTreeMap<Domain, DeploymentName> {
         let all = self.folder.inventory().deployments.values();
         let others = all.filter(|other| other.name != by.name && other.domain() == by.domain());
         others.map(|other| (other.domain().clone(), other.name.clone())).collect()
@@ -328,7 +334,7 @@ fn ledger_host(ledger: &BTreeMap<ResourceId, Resource>) -> Option<HostName> {
     })
 }
 
-fn app_of(manifest: &Manifest, deployment: &Deployment) -> Result<App, WorkflowError> {
+pub(crate) fn app_of(manifest: &Manifest, deployment: &Deployment) -> Result<App, WorkflowError> {
     manifest.apps.get(deployment.app()).cloned().ok_or_else(|| {
         DriverError::new(
             DriverErrorKind::Invalid,
@@ -338,7 +344,7 @@ fn app_of(manifest: &Manifest, deployment: &Deployment) -> Result<App, WorkflowE
     })
 }
 
-fn probe(deployment: &Deployment, app: &App, uuid: Uuid, wanted: &[Resource]) -> Probe {
+pub(crate) fn probe(deployment: &Deployment, app: &App, uuid: Uuid, wanted: &[Resource]) -> Probe {
     let mut addresses = Vec::new();
     let mut records: Vec<Records> = Vec::new();
     for resource in wanted {

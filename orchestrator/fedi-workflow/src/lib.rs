@@ -4,13 +4,19 @@
 //! to come on the other, so that neither front end can do what the other cannot.
 //! **Invariant:** names no concrete driver, prints nothing.
 
+mod backup;
 mod desk;
 mod error;
+mod history;
 mod image;
 mod look;
 mod remembered;
+mod restore;
 
+pub use backup::PreparedBackup;
 pub use desk::{Desk, Prepared};
 pub use error::WorkflowError;
+pub use history::{BackupHistory, Done, Failed};
 pub use image::image;
 pub use look::GuestState;
+pub use restore::{PreparedRestore, Snapshot};

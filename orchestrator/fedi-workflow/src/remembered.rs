@@ -111,6 +111,16 @@ impl Desk {
         Ok(held.max(kept))
     }
 
+    /// Takes up that an epoch is spent.
+    pub(crate) async fn remember_epoch(&self, name: &DeploymentName, epoch: u64) -> Result<(), WorkflowError> {
+        let setting = format!("epoch {name}");
+        let kept = self.store.setting(&setting).await?.and_then(|text| text.parse().ok()).unwrap_or(0);
+        if epoch > kept {
+            self.store.set_setting(&setting, Some(&epoch.to_string())).await?;
+        }
+        Ok(())
+    }
+
     /// Whether a run has made the first administrator's account on this VM. The answer
     /// "yes" is remembered, since it costs a look into every run.
     pub(crate) async fn admin_made(
@@ -128,7 +138,9 @@ impl Desk {
             return Ok(true);
         }
         let runs = self.store.runs_of(name).await?;
-        let runs = runs.into_iter().filter(|run| run.workflow == Workflow::Deploy);
+        // What a snapshot brought back has its accounts.
+        let makes = [Workflow::Deploy, Workflow::Restore, Workflow::Clone];
+        let runs = runs.into_iter().filter(|run| makes.contains(&run.workflow));
         for run in runs.filter(|run| run.phase != RunPhase::Unwound) {
             let mut step = None;
             for record in self.store.records(run.id).await? {
@@ -160,6 +172,10 @@ fn admin_step(plan: &Plan, uuid: Uuid) -> Option<StepId> {
     plan.steps().find_map(|step| match &step.action {
         Action::Run { task } => match &**task {
             Task::CreateAdmin { guest, .. } if guest.uuid == uuid => Some(step.id.clone()),
+            _ => None,
+        },
+        Action::Ensure { desired, .. } => match &**desired {
+            Resource::State(state) if state.guest.uuid == uuid => Some(step.id.clone()),
             _ => None,
         },
         _ => None,
