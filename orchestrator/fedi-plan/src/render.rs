@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use fedi_model::plan::{Action, Plan, Sign, Stage, Step, Workflow};
 
+pub use crate::title::bytes;
+
 /// Where the steps begin, in columns: right of the longest stage title.
 const STEPS: usize = 17;
 

@@ -119,7 +119,7 @@ pub(crate) fn task(task: &Task) -> String {
 }
 
 /// Bytes as people say them: `512 KiB`, `1.4 GiB`.
-pub(crate) fn bytes(bytes: u64) -> String {
+pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
     let mut unit = 0;
     let mut tenths = bytes.saturating_mul(10);

@@ -110,7 +110,16 @@ impl Layout {
         fs::set_permissions(system.join("bin/switch-to-configuration"), fs::Permissions::from_mode(0o755)).unwrap();
         fs::write(system.join("manifest.json.tera"), MANIFEST).unwrap();
         fs::create_dir_all(self.inventory()).unwrap();
-        let fedi = "name = \"testsite\"\n[operator]\nemail = \"operator@example.test\"\n";
+        self.write_fedi(&[age::x25519::Identity::generate().to_public().to_string()], "");
+    }
+
+    /// Writes `fedi.toml`; `recipients` can read secrets beside the operator, `more` are
+    /// further lines of the repository `main`.
+    pub fn write_fedi(&self, recipients: &[String], more: &str) {
+        let fedi = format!(
+            "name = \"testsite\"\n[operator]\nemail = \"operator@example.test\"\n\
+             [secrets]\nrecipients = {recipients:?}\n[backups.main]\nlocation = \"/stand-in/main\"\n{more}"
+        );
         fs::write(self.inventory().join("fedi.toml"), fedi).unwrap();
     }
 

@@ -29,7 +29,7 @@ pub use clock::FastClock;
 pub use folder::Layout;
 pub use guest::{
     AppState, BackupSettings, GuestFault, GuestState, StandInGuests, StandInMachines, StandInRepositories,
-    StandInRepository, StandInSnapshot,
+    StandInRepository, StandInSnapshot, StandInVault,
 };
 pub use outside::StandInOutside;
 pub use site::{Setup, TestSite};

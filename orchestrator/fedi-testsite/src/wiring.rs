@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use fedi_drivers::guest::SshAccess;
 use fedi_drivers::hypervisor::{Memory, ProxmoxHost, Tuning};
 use fedi_drivers::secrets::AgeStore;
-use fedi_drivers::site::{HostDrivers, Patience, Site};
+use fedi_drivers::site::{HostDrivers, Patience, Site, Vault};
 use fedi_drivers::system::PrebuiltSystems;
 use fedi_engine::drivers::{
     AddressBook, Dns, DriverError, DriverErrorKind, Hypervisor, Ledger, SecretStore, SystemSource,
@@ -25,7 +25,7 @@ use proxmox_api::Observer;
 
 use crate::clock::FastClock;
 use crate::folder::Layout;
-use crate::guest::StandInGuests;
+use crate::guest::{StandInGuests, StandInVault};
 use crate::outside::StandInOutside;
 use crate::system::StandInSystems;
 use crate::zone::StandInZone;
@@ -101,11 +101,20 @@ impl Wiring {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&layout.state().join("state.db")).unwrap());
         let guests = StandInGuests::new(&layout.world());
         let zone = StandInZone::new(&layout.world());
-        let secrets: Arc<dyn SecretStore> = Arc::new(AgeStore::new(
+        let age = Arc::new(AgeStore::new(
             folder.secrets_dir().unwrap(),
             folder.age_identity().unwrap(),
             folder.fedi().secrets.recipients.clone(),
         ));
+        let secrets: Arc<dyn SecretStore> = age.clone();
+        let vault = Vault {
+            repositories: Arc::new(StandInVault {
+                repositories: guests.repositories.clone(),
+                folder: folder.clone(),
+                secrets: secrets.clone(),
+            }),
+            seal: age,
+        };
         let addresses: Arc<dyn AddressBook> = Arc::new(AddressTable::new(store.clone(), wires.clock.clone()));
         let own_zone = wires.dns.is_none().then(|| zone.clone());
         let dns: Arc<dyn Dns> = wires.dns.unwrap_or_else(|| Arc::new(zone.clone()));
@@ -139,6 +148,7 @@ impl Wiring {
             Arc::new(guests.clone()),
             Arc::new(StoreLedger(store.clone())),
             Arc::new(StandInOutside { zone: own_zone, guests: guests.clone() }),
+            vault.clone(),
         );
         let site = Arc::new(site.with_patience(wires.patience));
         let desk = Desk {
@@ -147,6 +157,8 @@ impl Wiring {
             world: site.clone() as Arc<dyn World>,
             addresses: addresses.clone(),
             secrets: secrets.clone(),
+            repositories: vault.repositories.clone(),
+            seal: vault.seal.clone(),
             systems,
         };
         Self { layout, folder, store, site, hypervisors, secrets, addresses, desk, guests, zone }

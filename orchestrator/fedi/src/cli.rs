@@ -65,6 +65,9 @@ pub(crate) enum Command {
     Status(commands::status::Status),
     Destroy(commands::destroy::Destroy),
     #[command(subcommand)]
+    Backup(commands::backup::Backup),
+    Clone(commands::clone::Clone),
+    #[command(subcommand)]
     Run(commands::run::Run),
     #[command(subcommand)]
     Secret(commands::secret::Secret),

@@ -10,8 +10,9 @@ use fedi_drivers::dns::{ManualDns, OctodnsDns};
 use fedi_drivers::guest::SshAccess;
 use fedi_drivers::health::HttpsProbe;
 use fedi_drivers::hypervisor::ProxmoxHost;
+use fedi_drivers::repository::ResticRepositories;
 use fedi_drivers::secrets::AgeStore;
-use fedi_drivers::site::{HostDrivers, Site};
+use fedi_drivers::site::{HostDrivers, Site, Vault};
 use fedi_drivers::system::{NixSystems, PrebuiltSystems};
 use fedi_engine::drivers::{
     AddressBook, Dns, DriverError, DriverErrorKind, Hypervisor, Ledger, SecretStore, SystemSource,
@@ -20,13 +21,14 @@ use fedi_engine::store::{SqliteStore, Store};
 use fedi_engine::{AddressTable, Engine, Observer, SystemClock};
 use fedi_inventory::{Environment, Folder};
 use fedi_model::inventory::{Deployment, DnsDriver, HostFile, HypervisorDriver, SecretDriver, SystemDriver};
-use fedi_model::name::{DeploymentName, HostName};
+use fedi_model::name::{DeploymentName, HostName, RepositoryName};
 use fedi_model::resource::{Resource, ResourceId};
 use fedi_model::run::RunId;
 use fedi_workflow::Desk;
 
 use crate::cli::Global;
 use crate::error::CommandError;
+use crate::repositories;
 use crate::ui::Ui;
 
 /// An opened inventory.
@@ -87,6 +89,10 @@ impl Context {
 
     /// The store of secrets.
     pub(crate) fn secrets(&self) -> Result<Arc<dyn SecretStore>, CommandError> {
+        Ok(self.age()?)
+    }
+
+    fn age(&self) -> Result<Arc<AgeStore>, CommandError> {
         match self.folder.fedi().secrets.driver {
             SecretDriver::Age => Ok(Arc::new(AgeStore::new(
                 self.folder.secrets_dir()?,
@@ -94,6 +100,15 @@ impl Context {
                 self.folder.fedi().secrets.recipients.clone(),
             ))),
         }
+    }
+
+    /// Repositories of snapshots; credentials are read when they are needed.
+    fn vault(&self) -> Result<Vault, CommandError> {
+        let folder = Arc::clone(&self.folder);
+        let settings = Arc::new(move |name: &RepositoryName| repositories::settings(&folder, name));
+        let cache = cache_dir()?.join("restic");
+        let repositories = Arc::new(ResticRepositories::new(settings, self.secrets()?, cache));
+        Ok(Vault { repositories, seal: self.age()? })
     }
 
     /// The hypervisor of one host.
@@ -179,6 +194,7 @@ impl Context {
     ) -> Result<Workshop, CommandError> {
         let store = self.store()?;
         let secrets = self.secrets()?;
+        let vault = self.vault()?;
         let ssh = SshAccess::new(self.folder.ssh_key()?);
         let ledger: Arc<dyn Ledger> = Arc::new(StoreLedger(Arc::clone(&store)));
         let addresses: Arc<dyn AddressBook> = Arc::new(AddressTable::new(Arc::clone(&store), Arc::new(SystemClock)));
@@ -198,14 +214,23 @@ impl Context {
             }
         }
         let outside = Arc::new(HttpsProbe::new(zones));
-        let site =
-            Arc::new(Site::new(drivers, Arc::clone(&addresses), Arc::clone(&secrets), Arc::new(ssh), ledger, outside));
+        let site = Arc::new(Site::new(
+            drivers,
+            Arc::clone(&addresses),
+            Arc::clone(&secrets),
+            Arc::new(ssh),
+            ledger,
+            outside,
+            vault.clone(),
+        ));
         let desk = Desk {
             folder: Arc::clone(&self.folder),
             store: Arc::clone(&store),
             world: Arc::clone(&site) as Arc<dyn fedi_engine::World>,
             addresses,
             secrets: Arc::clone(&secrets),
+            repositories: vault.repositories,
+            seal: vault.seal,
             systems,
         };
         Ok(Workshop { store, site, secrets, desk, unusable })

@@ -8,6 +8,7 @@ mod error;
 mod examine;
 mod git;
 mod refuse;
+mod repositories;
 mod ui;
 
 use std::process::ExitCode;
@@ -74,6 +75,8 @@ async fn run_with_runtime(cli: &Cli, ui: Ui) -> Result<Exit, CommandError> {
         Command::Status(args) => commands::status::run(args, global, ui).await,
         Command::Destroy(args) => commands::destroy::run(args, global, ui).await,
         Command::Run(command) => commands::run::run(command, global, ui).await,
+        Command::Backup(command) => commands::backup::run(command, global, ui).await,
+        Command::Clone(args) => commands::clone::run(args, global, ui).await,
         Command::Secret(command) => commands::secret::run(command, global, ui).await,
         Command::Image(command) => commands::image::run(command, global, ui).await,
         Command::Completions(_)

@@ -95,6 +95,7 @@ impl StandInSession {
         ];
         let made = StandInSnapshot {
             id,
+            original: None,
             time: now,
             tags: tags.into(),
             manifest,

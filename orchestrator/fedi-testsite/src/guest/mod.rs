@@ -3,12 +3,14 @@
 
 mod keeping;
 mod machine;
+mod operator;
 mod repository;
 mod session;
 mod state;
 
 pub use keeping::BackupSettings;
 pub use machine::StandInMachines;
+pub use operator::StandInVault;
 pub use repository::{StandInRepositories, StandInRepository, StandInSnapshot};
 pub use session::StandInGuests;
 pub(crate) use session::running;

@@ -29,6 +29,9 @@ pub struct StandInRepository {
 pub struct StandInSnapshot {
     /// 64 hexadecimal digits.
     pub id: String,
+    /// The id that it had before it was marked.
+    #[serde(default)]
+    pub original: Option<String>,
     /// When it was stored.
     pub time: Timestamp,
     /// `deployment:matrix`, `run:<key>`, `proved`, ...

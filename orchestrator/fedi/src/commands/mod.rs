@@ -1,6 +1,8 @@
 //! One file a command: its doc comment is the help text, its arguments a struct, and
 //! one function that does it.
 
+pub(crate) mod backup;
+pub(crate) mod clone;
 pub(crate) mod completions;
 pub(crate) mod deploy;
 pub(crate) mod destroy;

@@ -157,11 +157,23 @@ async fn resume(args: &Newest, context: &Context) -> Result<Exit, CommandError> 
             let (report, text) = deployed(&workshop, deployment, admin_made(&before.plan)).await?;
             conclude(context.ui, &outcome, &report, &text)
         }
-        (Outcome::Unwound { .. }, Workflow::Deploy) => {
+        (Outcome::Completed { .. }, Workflow::Drill) => {
+            workshop.desk.forget(name).await?;
+            conclude(context.ui, &outcome, &Nothing {}, "The rehearsal is proved and cleared away\n")
+        }
+        (Outcome::Unwound { .. }, workflow) if makes_a_guest(workflow) => {
             workshop.desk.forget(name).await?;
             conclude(context.ui, &outcome, &Nothing {}, "")
         }
         _ => conclude(context.ui, &outcome, &Nothing {}, &format!("Run {run} is done\n")),
+    }
+}
+
+/// Whether taking it back leaves what was held for a guest.
+fn makes_a_guest(workflow: Workflow) -> bool {
+    match workflow {
+        Workflow::Deploy | Workflow::Restore | Workflow::Drill | Workflow::Clone => true,
+        Workflow::Destroy | Workflow::Backup => false,
     }
 }
 
@@ -177,7 +189,7 @@ async fn undo(args: &Agreed, context: &Context) -> Result<Exit, CommandError> {
         return Ok(Exit::Done);
     }
     let outcome = carry_out(&workshop, context.ui, Work::Undo(run)).await?;
-    if let (Outcome::Unwound { .. }, Workflow::Deploy) = (&outcome, before.plan.workflow) {
+    if matches!(outcome, Outcome::Unwound { .. }) && makes_a_guest(before.plan.workflow) {
         workshop.desk.forget(&before.plan.deployment).await?;
     }
     conclude(context.ui, &outcome, &Nothing {}, "")
