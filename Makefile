@@ -1,6 +1,6 @@
 # The commands of this repository. Each sets up what it needs (Debian 12, as root).
 
-.PHONY: help setup demo test test-nix check bench clean-cache
+.PHONY: help setup demo test test-nix test-state check bench clean-cache
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO = cargo
@@ -11,6 +11,7 @@ help:
 	@echo "make demo    the whole story in the sandbox: deploy, interrupt, resume, destroy"
 	@echo "make test    every test"
 	@echo "make test-nix the Nix modules alone: evaluation, snapshots, lints; seconds"
+	@echo "make test-state a real Synapse in the sandbox: captured, destroyed, restored, rehearsed"
 	@echo "make check   the fast part: formatting, lints, unit tests, drift of generated files"
 	@echo "make bench   figures as a table and in target/bench.json"
 
@@ -25,6 +26,9 @@ test: setup
 
 test-nix:
 	@tests/nix/run
+
+test-state: setup
+	@tests/state/run
 
 check:
 	@tests/setup/setup --check

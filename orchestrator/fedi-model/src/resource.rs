@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::inventory::SystemDriver;
 use crate::manifest::{Generator, SecretClass};
 use crate::name::{AppName, DeploymentName, Domain, HostName, RepositoryName, SecretName};
+use crate::state::Consistency;
 
 /// A thing in the world.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +41,8 @@ pub enum Resource {
     State(State),
     /// The application in service: it runs, and is not paused.
     Service(Service),
+    /// Backups that the guest makes by itself.
+    Backups(Backups),
 }
 
 /// Names a resource within an inventory: `vm/matrix`, `address/matrix/ipv4`.
@@ -88,6 +91,11 @@ impl ResourceId {
         Self(format!("service/{deployment}"))
     }
 
+    /// The id of the backups that a deployment's guest makes by itself.
+    pub fn backups(deployment: &DeploymentName) -> Self {
+        Self(format!("backups/{deployment}"))
+    }
+
     /// The id of a deployment's secret.
     pub fn secret(deployment: &DeploymentName, name: &SecretName) -> Self {
         Self(format!("secret/{deployment}/{name}"))
@@ -115,6 +123,7 @@ impl Resource {
             Self::System(it) => return ResourceId::system(&it.guest.deployment),
             Self::State(it) => return ResourceId::state(&it.guest.deployment),
             Self::Service(it) => return ResourceId::service(&it.guest.deployment),
+            Self::Backups(it) => return ResourceId::backups(&it.guest.deployment),
         })
     }
 
@@ -128,6 +137,7 @@ impl Resource {
                 ResourceId::system(&it.deployment),
                 ResourceId::state(&it.deployment),
                 ResourceId::service(&it.deployment),
+                ResourceId::backups(&it.deployment),
             ],
             _ => Vec::new(),
         }
@@ -147,6 +157,7 @@ impl Resource {
             Self::System(it) => Some(&it.guest.deployment),
             Self::State(it) => Some(&it.guest.deployment),
             Self::Service(it) => Some(&it.guest.deployment),
+            Self::Backups(it) => Some(&it.guest.deployment),
         }
     }
 }
@@ -166,6 +177,7 @@ impl Resource {
             Self::System(it) => Some(&it.guest.host),
             Self::State(it) => Some(&it.guest.host),
             Self::Service(it) => Some(&it.guest.host),
+            Self::Backups(it) => Some(&it.guest.host),
         }
     }
 }
@@ -503,6 +515,24 @@ pub struct Service {
     pub guest: GuestRef,
     /// What.
     pub app: AppName,
+}
+
+/// Backups that a guest makes by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Backups {
+    /// Where.
+    pub guest: GuestRef,
+    /// Of what.
+    pub app: AppName,
+    /// Where to.
+    pub repository: RepositoryName,
+    /// Where that is for the guest.
+    pub location: String,
+    /// When, as systemd's `OnCalendar=` takes it.
+    pub schedule: String,
+    /// What may move meanwhile.
+    pub consistency: Consistency,
 }
 
 #[cfg(test)]

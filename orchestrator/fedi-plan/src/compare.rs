@@ -1,7 +1,7 @@
 //! Whether a resource is as wanted: one rule a kind, each with the lines that tell
 //! what differs. `None` means that nothing does.
 
-use fedi_model::resource::{Address, Delivery, HostKey, Lease, RecordSet, Records, System, Vm};
+use fedi_model::resource::{Address, Backups, Delivery, HostKey, Lease, RecordSet, Records, System, Vm};
 
 use crate::title::{memory, record_set, system_name};
 
@@ -110,6 +110,23 @@ pub(crate) fn delivery(wanted: &Delivery, found: &Delivery) -> Difference {
 pub(crate) fn lease(wanted: &Lease, found: &Lease) -> Difference {
     let same = wanted.epoch == found.epoch && wanted.guest.uuid == found.guest.uuid && wanted.app == found.app;
     difference(if same { Vec::new() } else { vec![format!("epoch: {} -> {}", found.epoch, wanted.epoch)] })
+}
+
+pub(crate) fn backups(wanted: &Backups, found: &Backups) -> Difference {
+    let mut lines = Vec::new();
+    if wanted.schedule != found.schedule {
+        lines.push(format!("schedule: {} -> {}", found.schedule, wanted.schedule));
+    }
+    if wanted.consistency != found.consistency {
+        lines.push(format!("consistency: {} -> {}", found.consistency, wanted.consistency));
+    }
+    if wanted.repository != found.repository || wanted.location != found.location {
+        lines.push(format!("repository: {} -> {}", found.repository, wanted.repository));
+    }
+    if wanted.guest.uuid != found.guest.uuid {
+        lines.push("on a new guest".to_owned());
+    }
+    difference(lines)
 }
 
 pub(crate) fn system(wanted: &System, found: &System) -> Difference {

@@ -10,6 +10,7 @@ use fedi_model::name::SecretName;
 use fedi_model::plan::{Plan, Probe, SCHEMA, Stage, Step, Task, Workflow};
 use fedi_model::resource::{DeliveredFile, NicAddress, Records, Resource, ResourceId};
 
+use crate::backup;
 use crate::compare::{self, Difference};
 use crate::desired::{Desired, app_of};
 use crate::inputs::{DeployInputs, Known};
@@ -104,6 +105,10 @@ pub(crate) fn refusals_of(inputs: &DeployInputs<'_>, known: &Known, desired: &De
     if !missing.is_empty() {
         refusals.push(Refusal::MissingSecrets { deployment: inputs.deployment.name.clone(), secrets: missing });
     }
+    if let (Some(wanted), Some((_, [password, _]))) = (&inputs.backups, &desired.backups) {
+        let first = known.now(&Resource::Secret(password.clone()).id()).is_none();
+        refusals.extend(backup::few_recipients(&wanted.repository, first, wanted.recipients));
+    }
     refusals.extend(domain_changed(inputs, known, desired));
     if inputs.host.dns.driver != DnsDriver::Manual {
         refusals.extend(desired.records.iter().flat_map(|wanted| foreign(wanted, known)));
@@ -176,6 +181,7 @@ impl Planner<'_> {
         self.guest(new_guest, restarts);
         self.names();
         let first_system = self.application(new_guest);
+        self.backups(new_guest);
         self.tidy();
         self.verify(first_system);
     }
@@ -219,6 +225,9 @@ impl Planner<'_> {
         }
         self.stage("reserve", steps);
         self.stage("derive", derived);
+        if let Some((_, secrets)) = &self.desired.backups {
+            self.stage("repository", backup::secrets(secrets, self.known));
+        }
     }
 
     /// The image, for a new guest, and the VM. Returns whether its guest starts or
@@ -357,6 +366,38 @@ impl Planner<'_> {
             found.files.get(*name).is_some_and(|other| other.version != file.version)
         };
         wanted.files.iter().filter(old).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What the guest needs to make backups by itself. It is given anew with new secrets,
+    /// which travel with every snapshot.
+    pub(crate) fn backups(&mut self, new_guest: bool) {
+        let id = ResourceId::backups(&self.inputs.deployment.name);
+        let Some((wanted, _)) = &self.desired.backups else {
+            if let Some(found) = self.known.ledger.get(&id)
+                && !new_guest
+            {
+                self.stage("backups", vec![Step::remove(title::resource(found), found.clone())]);
+            }
+            return;
+        };
+        let resource = Resource::Backups(wanted.clone());
+        let delivers = self
+            .stages
+            .iter()
+            .flat_map(|stage| &stage.steps)
+            .any(|step| matches!(step.resource(), Some(id) if id.kind() == "delivery"));
+        let step = match self.known.now(&id) {
+            Some(found @ Resource::Backups(there)) if !new_guest => {
+                let changes = compare::backups(wanted, there)
+                    .or_else(|| delivers.then(|| vec!["takes the new secrets along".to_owned()]));
+                changes.map(|changes| {
+                    Step::ensure(title::resource(&resource), resource.clone(), Some(found.clone()))
+                        .with_changes(changes)
+                })
+            }
+            _ => Some(create(&resource)),
+        };
+        self.stage("backups", step.into_iter().collect());
     }
 
     /// Records in zones that nothing is wanted in any more.

@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use fedi_model::manifest::{App, Generator};
 use fedi_model::name::SecretName;
 use fedi_model::resource::{
-    Address, DeliveredFile, Delivery, GuestRef, HostKey, Image, Lease, NicAddress, Records, Resource, ResourceId,
-    Secret, System, Vm,
+    Address, Backups, DeliveredFile, Delivery, GuestRef, HostKey, Image, Lease, NicAddress, Records, Resource,
+    ResourceId, Secret, System, Vm,
 };
 
-use crate::inputs::{DeployInputs, Known};
+use crate::inputs::{BackupsInput, DeployInputs, Known};
 use crate::records::records;
 use crate::refusal::Refusal;
 use crate::sizing::default_size;
@@ -29,6 +29,8 @@ pub(crate) struct Desired {
     pub(crate) delivery: Delivery,
     pub(crate) lease: Lease,
     pub(crate) system: System,
+    /// With the secrets that they take.
+    pub(crate) backups: Option<(Backups, [Secret; 2])>,
 }
 
 impl Desired {
@@ -43,6 +45,10 @@ impl Desired {
             Resource::Lease(self.lease),
             Resource::System(self.system),
         ]);
+        if let Some((backups, secrets)) = self.backups {
+            resources.extend(secrets.map(Resource::Secret));
+            resources.push(Resource::Backups(backups));
+        }
         resources
     }
 }
@@ -89,6 +95,7 @@ pub(crate) fn desired(inputs: &DeployInputs<'_>, known: &Known) -> Result<Desire
             source: inputs.system.source.to_owned(),
             toplevel: inputs.system.toplevel.to_owned(),
         },
+        backups: inputs.backups.as_ref().map(|wanted| backups(wanted, inputs, &guest)),
         host_key: HostKey { guest: guest.clone(), key: None },
         addresses: inputs.addresses.clone(),
         image: inputs.image.clone(),
@@ -96,6 +103,20 @@ pub(crate) fn desired(inputs: &DeployInputs<'_>, known: &Known) -> Result<Desire
         vm,
         guest,
     })
+}
+
+fn backups(wanted: &BackupsInput, inputs: &DeployInputs<'_>, guest: &GuestRef) -> (Backups, [Secret; 2]) {
+    let key = Secret::fingerprint_key_of(&guest.deployment);
+    let from = inputs.recovered.get(&key.name).cloned();
+    let backups = Backups {
+        guest: guest.clone(),
+        app: inputs.deployment.app().clone(),
+        repository: wanted.repository.clone(),
+        location: wanted.location.clone(),
+        schedule: wanted.schedule.clone(),
+        consistency: wanted.consistency,
+    };
+    (backups, [Secret::password_of(&wanted.repository), Secret { from, ..key }])
 }
 
 /// IPv4 first: not everybody who runs fedi has IPv6.

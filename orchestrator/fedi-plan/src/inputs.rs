@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use fedi_model::DeploymentName;
 use fedi_model::inventory::{Deployment, HostFile};
 use fedi_model::manifest::Manifest;
-use fedi_model::name::{Domain, HostName, SecretName};
+use fedi_model::name::{Domain, HostName, RepositoryName, SecretName};
 use fedi_model::resource::{Address, Family, Image, Resource, ResourceId, SnapshotRef};
+use fedi_model::state::Consistency;
 use uuid::Uuid;
 
 /// What a deployment is to become.
@@ -34,6 +35,23 @@ pub struct DeployInputs<'a> {
     pub admin_made: bool,
     /// Secrets that the store lacks and a snapshot has.
     pub recovered: BTreeMap<SecretName, SnapshotRef>,
+    /// Backups that the guest is to make by itself.
+    pub backups: Option<BackupsInput>,
+}
+
+/// Backups that a guest is to make by itself.
+#[derive(Debug, Clone)]
+pub struct BackupsInput {
+    /// Where to.
+    pub repository: RepositoryName,
+    /// Where that is for the guest.
+    pub location: String,
+    /// When, as systemd takes it.
+    pub schedule: String,
+    /// What may move meanwhile.
+    pub consistency: Consistency,
+    /// How many keys secrets are encrypted to.
+    pub recipients: usize,
 }
 
 /// A system as it would be.

@@ -22,7 +22,7 @@ mod title;
 pub use backup::{BackupInputs, plan_backup};
 pub use deploy::{desired, plan_deploy};
 pub use destroy::plan_destroy;
-pub use inputs::{DeployInputs, DestroyInputs, Known, SystemInput, families};
+pub use inputs::{BackupsInput, DeployInputs, DestroyInputs, Known, SystemInput, families};
 pub use records::zone_of;
 pub use refusal::{PlanError, Refusal};
 pub use restore::{RestoreInputs, SnapshotFacts, drill_of, plan_clone, plan_drill, plan_restore};

@@ -238,7 +238,9 @@ fn state(planner: &Planner<'_>, inputs: &RestoreInputs<'_>) -> State {
 fn fingerprint_key(planner: &mut Planner<'_>, inputs: &RestoreInputs<'_>) {
     let key = Secret::fingerprint_key_of(&inputs.deploy.deployment.name);
     let key = Secret { from: inputs.deploy.recovered.get(&key.name).cloned(), ..key };
-    planner.stage("identity", backup::secrets(&[key], planner.known));
+    if planner.desired.backups.is_none() {
+        planner.stage("identity", backup::secrets(&[key], planner.known));
+    }
 }
 
 /// Whether a guest gets its names in DNS.
@@ -273,6 +275,7 @@ fn start(planner: &mut Planner<'_>, lease: Lease) {
     planner.stage("lease", vec![create(&Resource::Lease(lease))]);
     let (guest, app) = (planner.desired.guest.clone(), planner.inputs.deployment.app().clone());
     planner.stage("start", vec![Step::run(format!("start {app}"), Task::Restart { guest, app })]);
+    planner.backups(planner.known.now(&ResourceId::vm(&planner.inputs.deployment.name)).is_none());
     planner.probe();
 }
 

@@ -29,6 +29,7 @@ pub(crate) fn resource(resource: &Resource) -> String {
             Some(snapshot) => format!("state of {} from snapshot {}", it.app, snapshot.short()),
             None => format!("state of {} on guest {}", it.app, it.guest.deployment),
         },
+        Resource::Backups(it) => format!("backups of {} by its guest: {}, into {}", it.app, it.schedule, it.repository),
         Resource::Service(it) => format!("service of {} on guest {}", it.app, it.guest.deployment),
     }
 }

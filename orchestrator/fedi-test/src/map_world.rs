@@ -137,7 +137,8 @@ pub(crate) fn found(mut wanted: Resource) -> Resource {
         | Resource::Lease(_)
         | Resource::System(_)
         | Resource::State(_)
-        | Resource::Service(_) => {}
+        | Resource::Service(_)
+        | Resource::Backups(_) => {}
     }
     wanted
 }

@@ -73,7 +73,7 @@ fn things(as_wanted: bool) -> Vec<Resource> {
                 Resource::Lease(it) => it.epoch = 0,
                 Resource::System(it) => "/nix/store/old".clone_into(&mut it.toplevel),
                 Resource::Delivery(it) => it.files.clear(),
-                Resource::Vm(_) | Resource::State(_) | Resource::Service(_) => {}
+                Resource::Vm(_) | Resource::State(_) | Resource::Service(_) | Resource::Backups(_) => {}
             }
         }
     }

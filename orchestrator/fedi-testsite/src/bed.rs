@@ -6,9 +6,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use fedi_engine::World;
 use fedi_engine::drivers::{SecretKey, SecretValue};
-use fedi_engine::store::Store;
-use fedi_model::name::{DeploymentName, SecretName};
-use fedi_model::plan::Plan;
+use fedi_engine::store::{RunRow, Store};
+use fedi_model::name::{DeploymentName, RepositoryName, SecretName};
+use fedi_model::plan::{Plan, Workflow};
+use fedi_model::resource::{Resource, Secret};
+use fedi_model::run::RunPhase;
+use fedi_model::state::Consistency;
 use fedi_test::workflow::{Snapshot, Testbed};
 
 use crate::site::{Setup, TestSite};
@@ -25,6 +28,33 @@ pub enum Task {
     Rotate,
     /// It is up and removed.
     Destroy,
+    /// It is up and its state is captured while it runs.
+    Backup,
+    /// It is up and its state is captured while it is stopped.
+    BackupQuiesced,
+    /// It was captured and destroyed, and is brought back on a new guest.
+    Restore,
+    /// It was captured, has written since, and gets its captured state back.
+    RestoreInPlace,
+    /// It was captured, and that is restored on a guest that goes again.
+    Drill,
+}
+
+impl Task {
+    fn workflow(self) -> Workflow {
+        match self {
+            Self::Deploy | Self::Change | Self::Rotate => Workflow::Deploy,
+            Self::Destroy => Workflow::Destroy,
+            Self::Backup | Self::BackupQuiesced => Workflow::Backup,
+            Self::Restore | Self::RestoreInPlace => Workflow::Restore,
+            Self::Drill => Workflow::Drill,
+        }
+    }
+
+    /// What a second try would be about is new each time: another snapshot, another proof.
+    fn is_done_once(self) -> bool {
+        matches!(self, Self::Backup | Self::BackupQuiesced | Self::Restore | Self::RestoreInPlace | Self::Drill)
+    }
 }
 
 /// A workflow of a site.
@@ -32,6 +62,8 @@ pub struct SiteBed {
     /// The site.
     pub site: TestSite,
     task: Task,
+    /// How many runs it took to make it.
+    runs: usize,
 }
 
 impl SiteBed {
@@ -57,8 +89,41 @@ impl SiteBed {
             Task::Rotate => rotate(&site, "macaroon").await,
             // What the operator set, no run has made.
             Task::Destroy => set(&site, "smtp-password").await,
+            // The password of the repository outlives what is undone.
+            Task::Backup | Task::BackupQuiesced | Task::Drill => site.backup("matrix").await,
+            Task::Restore => {
+                site.backup("matrix").await;
+                assert_eq!(site.destroy("matrix").await.unwrap().exit_code(), 0);
+            }
+            Task::RestoreInPlace => {
+                site.backup("matrix").await;
+                site.wiring.guests.change("matrix", |guest| {
+                    guest.apps.get_mut("matrix").unwrap().state.insert("db".to_owned(), "written since".to_owned());
+                });
+            }
         }
-        Self { site, task }
+        let runs = site.wiring.store.runs().await.unwrap().len();
+        Self { site, task, runs }
+    }
+
+    /// Whether a run has done the task.
+    async fn is_done(&self) -> bool {
+        let runs = self.site.wiring.store.runs().await.unwrap();
+        let new = runs.len() - self.runs;
+        let done = |run: &RunRow| run.workflow == self.task.workflow() && run.phase == RunPhase::Completed;
+        self.task.is_done_once() && runs.iter().take(new).any(done)
+    }
+
+    async fn restore_plan(&self, task: Task) -> Plan {
+        let desk = &self.site.wiring.desk;
+        let deployment = self.site.wiring.deployment("matrix");
+        let at = desk.pick(&deployment.name, None).await.unwrap();
+        let prepared = match task {
+            Task::Drill => desk.drill(&deployment, &at).await.unwrap(),
+            _ => desk.restore(&deployment, &at).await.unwrap(),
+        };
+        desk.begin_restore(&prepared).await.unwrap();
+        prepared.plan
     }
 }
 
@@ -125,8 +190,8 @@ impl TestSite {
                 let versions: Vec<String> =
                     app.secrets.iter().map(|(name, (version, _))| format!("{name} {version}")).collect();
                 format!(
-                    "{name}: epoch {} held {} secrets {versions:?} runs with {:?} admins {}",
-                    app.epoch, app.held, app.runs_with, app.admins
+                    "{name}: epoch {} held {} secrets {versions:?} runs with {:?} state {:?}",
+                    app.epoch, app.held, app.runs_with, app.state
                 )
             });
             let apps: Vec<String> = apps.collect();
@@ -139,6 +204,16 @@ impl TestSite {
         for zone in self.wiring.zone.zones() {
             for (pair, set) in self.wiring.zone.sets(&zone) {
                 all.insert(format!("record {pair} in {zone}"), format!("{:?} {}", set.values, set.ttl));
+            }
+        }
+        let main = RepositoryName::new("main").unwrap();
+        let password = Resource::Secret(Secret::password_of(&main));
+        if self.wiring.world().observe(&password).await.unwrap().is_some() {
+            let name = DeploymentName::new("matrix").unwrap();
+            let stored = self.wiring.desk.repositories.list(&main, &name).await.unwrap();
+            // Others that were captured meanwhile stay on purpose.
+            for (number, _) in stored.iter().filter(|one| one.is_proved()).enumerate() {
+                all.insert(format!("proved snapshot {number}"), String::new());
             }
         }
         for entry in self.wiring.secrets.list(None).await.unwrap() {
@@ -162,13 +237,36 @@ impl Testbed for SiteBed {
         if self.task == Task::Destroy {
             return self.site.destroy_plan("matrix").await.unwrap();
         }
+        if self.task.is_done_once() && !self.is_done().await {
+            let how = match self.task {
+                Task::Backup => Consistency::DumpThenFiles,
+                Task::BackupQuiesced => Consistency::Quiesced,
+                task => return self.restore_plan(task).await,
+            };
+            let name = DeploymentName::new("matrix").unwrap();
+            return self.site.wiring.desk.backup(&name, Some(how)).await.unwrap().plan;
+        }
+        // What was captured, restored or proved is as its files say.
         let deployment = self.site.wiring.deployment("matrix");
         self.site.wiring.desk.deploy(&deployment).await.unwrap().plan
     }
 
     /// As it is when the command has ended: that lets go of what was held for its plan.
     async fn snapshot(&self) -> Snapshot {
-        self.site.wiring.desk.forget(&DeploymentName::new("matrix").unwrap()).await.unwrap();
-        self.site.snapshot().await
+        for name in ["matrix", "matrix-drill"] {
+            self.site.wiring.desk.forget(&DeploymentName::new(name).unwrap()).await.unwrap();
+        }
+        let mut all = self.site.snapshot().await;
+        if self.task == Task::RestoreInPlace {
+            // A right that is given back comes under a later epoch.
+            let epoch = |text: &str| {
+                let (before, rest) = text.split_once("epoch ")?;
+                Some(format!("{before}epoch N {}", rest.split_once(' ')?.1))
+            };
+            for (_, content) in all.iter_mut().filter(|(name, _)| name.starts_with("guest ")) {
+                *content = epoch(content).unwrap_or_else(|| content.clone());
+            }
+        }
+        all
     }
 }

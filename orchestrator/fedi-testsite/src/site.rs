@@ -163,6 +163,13 @@ impl TestSite {
         Ok(outcome)
     }
 
+    /// Captures the state of a deployment, as the command does.
+    pub async fn backup(&self, name: &str) {
+        let prepared = self.wiring.desk.backup(&DeploymentName::new(name).unwrap(), None).await.unwrap();
+        let outcome = self.engine().start(&prepared.plan).await.unwrap();
+        assert_eq!(outcome.exit_code(), 0, "{outcome:?}");
+    }
+
     /// The plan of a destroy.
     pub async fn destroy_plan(&self, name: &str) -> Result<Plan, WorkflowError> {
         Ok(self.wiring.desk.destroy(&DeploymentName::new(name).unwrap()).await?.0)

@@ -1,11 +1,12 @@
 //! Captures: which repository, and the plan.
 
 use fedi_engine::drivers::{DriverError, DriverErrorKind, StoredSnapshot};
+use fedi_model::inventory::Deployment;
 use fedi_model::name::{DeploymentName, RepositoryName};
 use fedi_model::plan::Plan;
 use fedi_model::resource::{GuestRef, Resource, ResourceId, Secret, SnapshotRef};
 use fedi_model::state::Consistency;
-use fedi_plan::{BackupInputs, Known, PlanError, Refusal};
+use fedi_plan::{BackupInputs, BackupsInput, Known, PlanError, Refusal};
 use uuid::Uuid;
 
 use crate::look::{self, GuestState};
@@ -43,6 +44,16 @@ impl Desk {
                 "Set `backup.repository` in the deployment's file",
             )),
         }
+    }
+
+    /// The backups that a deployment's guest is to make by itself, as its file says.
+    pub(crate) async fn backups_of(&self, deployment: &Deployment) -> Result<Option<BackupsInput>, WorkflowError> {
+        let wishes = &deployment.file.backup;
+        let Some(schedule) = wishes.schedule.clone() else { return Ok(None) };
+        let repository = self.repository_of(&deployment.name)?;
+        let location = self.folder.fedi().backups.get(&repository).map(|it| it.location.clone()).unwrap_or_default();
+        let recipients = self.seal.recipients().await?;
+        Ok(Some(BackupsInput { repository, location, schedule, consistency: wishes.consistency, recipients }))
     }
 
     /// Plans to capture a deployment's state; without a word on consistency, as its file

@@ -120,6 +120,7 @@ impl Desk {
             taken: &taken,
             admin_made: self.admin_made(&deployment.name, &ledger, uuid, purpose).await?,
             recovered: BTreeMap::new(),
+            backups: self.backups_of(deployment).await?,
         };
         let mut known = Known { ledger, ..Known::default() };
         // Which files belong on the guest depends on which secrets there are.

@@ -10,6 +10,7 @@ mod error;
 mod history;
 mod image;
 mod look;
+mod overdue;
 mod remembered;
 mod restore;
 
@@ -19,4 +20,5 @@ pub use error::WorkflowError;
 pub use history::{BackupHistory, Done, Failed};
 pub use image::image;
 pub use look::GuestState;
+pub use overdue::{is_overdue, overdue_after};
 pub use restore::{PreparedRestore, Snapshot};

@@ -72,6 +72,11 @@ pub(crate) async fn look(world: &dyn World, wanted: &[Resource], known: &mut Kno
 fn is_on_guest(resource: &Resource) -> bool {
     matches!(
         resource,
-        Resource::Delivery(_) | Resource::Lease(_) | Resource::System(_) | Resource::State(_) | Resource::Service(_)
+        Resource::Delivery(_)
+            | Resource::Lease(_)
+            | Resource::System(_)
+            | Resource::State(_)
+            | Resource::Service(_)
+            | Resource::Backups(_)
     )
 }

@@ -182,6 +182,7 @@ impl Desk {
             taken: &taken,
             admin_made: true,
             recovered: secrets.recovered,
+            backups: if goal == Goal::Drill { None } else { self.backups_of(deployment).await? },
         };
         let mut known = Known { ledger, ..Known::default() };
         let mut wanted = fedi_plan::desired(&deploy, &known)?;

@@ -17,7 +17,7 @@ use fedi_engine::drivers::{
 use fedi_model::inventory::HostKeyPin;
 use fedi_model::name::HostName;
 use fedi_model::plan::{Probe, Task};
-use fedi_model::resource::{Address, GuestRef, Lease, RecordSet, Records, Resource, ResourceId, Secret};
+use fedi_model::resource::{Address, GuestRef, Lease, RecordSet, Records, Resource, ResourceId, Secret, SnapshotRef};
 
 use crate::secrets::generate;
 
@@ -46,6 +46,8 @@ pub struct Site {
     ledger: Arc<dyn Ledger>,
     outside: Arc<dyn OutsideProbe>,
     vault: Vault,
+    /// What was last read out of a snapshot, still encrypted.
+    sealed: tokio::sync::Mutex<Option<(SnapshotRef, Vec<u8>)>>,
     patience: Patience,
 }
 
@@ -70,7 +72,17 @@ impl Site {
         vault: Vault,
     ) -> Self {
         let guests = Guests::new(guests, Arc::clone(&ledger));
-        Self { hosts, addresses, secrets, guests, ledger, outside, vault, patience: Patience::default() }
+        Self {
+            hosts,
+            addresses,
+            secrets,
+            guests,
+            ledger,
+            outside,
+            vault,
+            sealed: tokio::sync::Mutex::default(),
+            patience: Patience::default(),
+        }
     }
 
     /// The same with another patience.
@@ -207,6 +219,7 @@ impl World for Site {
             Resource::Delivery(_) | Resource::Lease(_) | Resource::System(_) => self.guests.observe(like).await?,
             Resource::State(it) => self.observe_state(it).await?.map(Resource::State),
             Resource::Service(it) => self.observe_service(it).await?.map(Resource::Service),
+            Resource::Backups(it) => self.observe_backups(it).await?,
         })
     }
 
@@ -228,6 +241,10 @@ impl World for Site {
             }
             Resource::State(it) => {
                 self.restore_state(it, cx).await?;
+                desired.clone()
+            }
+            Resource::Backups(it) => {
+                self.configure_backups(it).await?;
                 desired.clone()
             }
             Resource::Service(it) => {
@@ -257,6 +274,7 @@ impl World for Site {
             // guest goes with its disks.
             Resource::HostKey(_) | Resource::Delivery(_) | Resource::System(_) | Resource::State(_) => Ok(()),
             Resource::Service(it) => self.pause(it, cx).await,
+            Resource::Backups(it) => self.forget_backups(it).await,
             Resource::Records(it) => {
                 let dns = &self.host(&it.host)?.dns;
                 match self.owned(&resource.id()).await? {

@@ -3,10 +3,11 @@
 
 use fedi_engine::SecretBundle;
 use fedi_engine::drivers::{
-    Capture, DriverError, DriverErrorKind, Restore, SecretKey, StepContext, StoredSnapshot, VerifiedItem,
+    BackupConfig, BackupStatus, Capture, DriverError, DriverErrorKind, Restore, SecretKey, SecretValue, StepContext,
+    StoredSnapshot, VerifiedItem,
 };
-use fedi_model::name::{AppName, RepositoryName};
-use fedi_model::resource::{GuestRef, Lease, Resource, ResourceId, Secret, Service, SnapshotRef, State};
+use fedi_model::name::{AppName, DeploymentName, RepositoryName};
+use fedi_model::resource::{Backups, GuestRef, Lease, Resource, ResourceId, Secret, Service, SnapshotRef, State};
 use fedi_model::state::Consistency;
 use uuid::Uuid;
 
@@ -127,22 +128,14 @@ impl Site {
         key: Uuid,
         cx: &dyn StepContext,
     ) -> Result<(), DriverError> {
-        let bundle = SecretBundle::gather(self.secrets.as_ref(), &guest.deployment).await?;
-        let own = Secret::fingerprint_key_of(&guest.deployment);
-        let Some(fingerprint_key) = bundle.find(&own.app, &own.name).map(|secret| secret.value.clone()) else {
-            return Err(DriverError::new(
-                DriverErrorKind::Drift,
-                format!("Failed to capture the state of `{}`", guest.deployment),
-            )
-            .cause("The store does not have its fingerprint key any more"));
-        };
+        let (fingerprint_key, sealed_secrets) = self.sealed(&guest.deployment).await?;
         let capture = Capture {
             app: app.clone(),
             deployment: guest.deployment.clone(),
             repository: self.vault.repositories.access(repository, &guest.deployment).await?,
             consistency,
             fingerprint_key,
-            sealed_secrets: self.vault.seal.seal(&bundle.to_plain()?).await?,
+            sealed_secrets,
             run: key.to_string(),
         };
         let mut session = self.guests.session(guest).await?;
@@ -158,6 +151,62 @@ impl Site {
         cx.note("snapshot", &id).await
     }
 
+    /// What the guest has to make backups by itself, as it was last given.
+    pub(super) async fn observe_backups(&self, like: &Backups) -> Result<Option<Resource>, DriverError> {
+        match self.backup_status(&like.guest, &like.app).await? {
+            Some(status) if status.configured => self.ledger.made(&ResourceId::backups(&like.guest.deployment)).await,
+            _ => Ok(None),
+        }
+    }
+
+    /// What the guest's own backups have done; `None` while it has no system.
+    pub async fn backup_status(&self, guest: &GuestRef, app: &AppName) -> Result<Option<BackupStatus>, DriverError> {
+        match self.guests.facts(guest).await? {
+            Some(facts) if facts.system.is_some() => {}
+            _ => return Ok(None),
+        }
+        let mut session = self.guests.session(guest).await?;
+        let status = session.backup_status(app).await?;
+        self.guests.keep(guest, session).await;
+        Ok(Some(status))
+    }
+
+    pub(super) async fn configure_backups(&self, wanted: &Backups) -> Result<(), DriverError> {
+        let deployment = &wanted.guest.deployment;
+        let (fingerprint_key, sealed_secrets) = self.sealed(deployment).await?;
+        let config = BackupConfig {
+            deployment: deployment.clone(),
+            repository: self.vault.repositories.access(&wanted.repository, deployment).await?,
+            consistency: wanted.consistency,
+            schedule: Some(wanted.schedule.clone()),
+            fingerprint_key,
+            sealed_secrets,
+        };
+        let mut session = self.guests.session(&wanted.guest).await?;
+        session.configure_backup(&wanted.app, Some(&config)).await?;
+        self.guests.keep(&wanted.guest, session).await;
+        Ok(())
+    }
+
+    pub(super) async fn forget_backups(&self, backups: &Backups) -> Result<(), DriverError> {
+        let mut session = self.guests.session(&backups.guest).await?;
+        session.configure_backup(&backups.app, None).await?;
+        self.guests.keep(&backups.guest, session).await;
+        Ok(())
+    }
+
+    /// A deployment's fingerprint key, and the secrets that travel with its snapshots.
+    async fn sealed(&self, deployment: &DeploymentName) -> Result<(SecretValue, Vec<u8>), DriverError> {
+        let bundle = SecretBundle::gather(self.secrets.as_ref(), deployment).await?;
+        let own = Secret::fingerprint_key_of(deployment);
+        let Some(key) = bundle.find(&own.app, &own.name).map(|secret| secret.value.clone()) else {
+            let what = format!("Failed to seal the secrets of `{deployment}`");
+            return Err(DriverError::new(DriverErrorKind::Drift, what)
+                .cause("The store does not have its fingerprint key any more"));
+        };
+        Ok((key, self.vault.seal.seal(&bundle.to_plain()?).await?))
+    }
+
     /// A secret out of a snapshot, instead of a new one.
     pub(super) async fn recover(
         &self,
@@ -169,11 +218,24 @@ impl Site {
             DriverError::new(DriverErrorKind::Invalid, format!("Failed to recover the secret `{key}`"))
                 .cause(format!("The snapshot `{}` does not have it", snapshot.short()))
         };
-        let sealed = self.vault.repositories.sealed_secrets(snapshot).await?.ok_or_else(missing)?;
+        let sealed = self.sealed_of(snapshot).await?.ok_or_else(missing)?;
         let bundle = SecretBundle::from_plain(&self.vault.seal.open(&sealed).await?)?;
         let found = bundle.find(&key.app, &key.name).ok_or_else(missing)?;
         let version = self.secrets.put(key, found.class, &found.generator, &found.value, 0).await?;
         Ok(Resource::Secret(Secret { version: Some(version), ..secret.clone() }))
+    }
+
+    /// The encrypted secrets of a snapshot, fetched once for all steps that ask.
+    async fn sealed_of(&self, snapshot: &SnapshotRef) -> Result<Option<Vec<u8>>, DriverError> {
+        let mut last = self.sealed.lock().await;
+        if let Some((at, sealed)) = &*last
+            && at == snapshot
+        {
+            return Ok(Some(sealed.clone()));
+        }
+        let found = self.vault.repositories.sealed_secrets(snapshot).await?;
+        *last = found.clone().map(|sealed| (snapshot.clone(), sealed));
+        Ok(found)
     }
 
     /// Gives the right to run. What is given back after it was taken comes under a

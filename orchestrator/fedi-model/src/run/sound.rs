@@ -82,6 +82,7 @@ pub fn holds_data(resource: &Resource) -> bool {
         | Resource::Lease(_)
         | Resource::System(_)
         | Resource::State(_)
-        | Resource::Service(_) => false,
+        | Resource::Service(_)
+        | Resource::Backups(_) => false,
     }
 }

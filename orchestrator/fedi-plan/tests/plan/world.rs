@@ -148,6 +148,7 @@ impl World {
             taken: &self.taken,
             admin_made: self.admin_made,
             recovered: BTreeMap::new(),
+            backups: None,
         }
     }
 
@@ -229,14 +230,15 @@ impl World {
             | Resource::Records(_)
             | Resource::System(_)
             | Resource::State(_)
-            | Resource::Service(_) => {}
+            | Resource::Service(_)
+            | Resource::Backups(_) => {}
         }
         resource
     }
 }
 
 fn on_guest(id: &ResourceId) -> bool {
-    ["delivery", "lease", "system", "state", "service"].contains(&id.kind())
+    ["delivery", "lease", "system", "state", "service", "backups"].contains(&id.kind())
 }
 
 /// `machine: + vm/matrix`, a line a step.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use fedi_engine::{EngineError, Outcome};
 
+use super::fail::names_in_ledger;
 use super::{Snapshot, Testbed, engine_on, goal, open_run};
 use crate::{Calls, CrashAt, CrashingStore, FaultyWorld, Verb};
 
@@ -37,6 +38,7 @@ pub async fn crashes_and_is_undone<T: Testbed>(make: impl AsyncFn() -> T) {
     for at in moments(&make).await {
         let testbed = make().await;
         let before: Snapshot = testbed.snapshot().await;
+        let owned = names_in_ledger(&testbed).await;
         crash(&testbed, at).await;
         let Some(run) = open_run(testbed.store().as_ref()).await else { continue };
         let engine = engine_on(testbed.store(), testbed.world());
@@ -44,8 +46,7 @@ pub async fn crashes_and_is_undone<T: Testbed>(make: impl AsyncFn() -> T) {
             Ok(outcome) => {
                 assert_eq!(outcome, Outcome::Unwound { run, failure: None }, "{at:?}");
                 assert_eq!(testbed.snapshot().await, before, "{at:?}");
-                let owned = testbed.store().ledger(None).await.unwrap();
-                assert!(owned.iter().all(|entry| entry.resource.id().kind() == "image"), "{at:?}: {owned:?}");
+                assert_eq!(names_in_ledger(&testbed).await, owned, "{at:?}: fedi owns what it owned before");
             }
             Err(EngineError::PastPivot { .. }) => {}
             Err(error) => panic!("{at:?}: {error}"),

@@ -172,7 +172,7 @@ async fn calls_of<T: Testbed>(make: &impl AsyncFn() -> T) -> Calls {
 }
 
 /// What fedi owns, without images, which are kept.
-async fn names_in_ledger<T: Testbed>(testbed: &T) -> Vec<String> {
+pub(super) async fn names_in_ledger<T: Testbed>(testbed: &T) -> Vec<String> {
     let ledger = testbed.store().ledger(None).await.unwrap();
     let names = ledger.iter().map(|entry| entry.resource.id());
     names.filter(|id| id.kind() != "image").map(|id| id.to_string()).collect()

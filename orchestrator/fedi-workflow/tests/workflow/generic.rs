@@ -29,5 +29,25 @@ workflows!(
         runs_twice, fails_at_every_call, fails_at_every_undo, is_interrupted_at_every_call, crashes_at_every_append
     ],
     rotate: Rotate [runs_twice, fails_at_every_call, is_interrupted_at_every_call, crashes_at_every_append],
+    backup: Backup [
+        runs_twice, fails_at_every_call, fails_at_every_undo, is_interrupted_at_every_call, crashes_at_every_append,
+        crashes_and_is_undone
+    ],
+    backup_quiesced: BackupQuiesced [
+        fails_at_every_call, fails_at_every_undo, is_interrupted_at_every_call, crashes_at_every_append,
+        crashes_and_is_undone
+    ],
+    restore: Restore [
+        runs_twice, fails_at_every_call, fails_at_every_undo, is_interrupted_at_every_call, crashes_at_every_append,
+        crashes_and_is_undone
+    ],
+    restore_in_place: RestoreInPlace [
+        fails_at_every_call, fails_at_every_undo, is_interrupted_at_every_call, crashes_at_every_append,
+        crashes_and_is_undone
+    ],
+    drill: Drill [
+        fails_at_every_call, fails_at_every_undo, is_interrupted_at_every_call, crashes_at_every_append,
+        crashes_and_is_undone
+    ],
     destroy: Destroy [runs_twice, fails_at_every_call, is_interrupted_at_every_call, crashes_at_every_append]
 );

@@ -6,4 +6,5 @@ mod faults;
 mod generic;
 mod killed;
 mod network;
+mod state;
 mod unhealthy;

@@ -10,14 +10,15 @@ use fedi_model::inventory::Deployment;
 use fedi_model::name::DeploymentName;
 use fedi_model::resource::ResourceId;
 use fedi_model::run::RunId;
-use fedi_workflow::GuestState;
+use fedi_workflow::{BackupHistory, Done, Failed, GuestState, Prepared};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::carry_out::interrupted;
 use crate::cli::Global;
 use crate::context::{Context, Workshop};
 use crate::error::{CommandError, Exit};
-use crate::ui::{Table, Ui, count};
+use crate::ui::{Table, Ui, count, local};
 
 /// Say how deployments are: as planned, healthy, or not
 ///
@@ -53,7 +54,22 @@ struct DeploymentStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     checks: Vec<Check>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    backup: Option<BackupState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<CommandError>,
+}
+
+/// What is known of backups: from runs, and from the guest's own.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct BackupState {
+    #[serde(flatten)]
+    history: BackupHistory,
+    /// Whether one that is scheduled did not come.
+    overdue: bool,
+    /// When the guest makes the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<Timestamp>,
 }
 
 /// In one word.
@@ -159,6 +175,7 @@ async fn status(workshop: &Workshop, deployment: &Deployment, begun: bool) -> De
         open_run: None,
         changes: None,
         checks: Vec::new(),
+        backup: None,
         error: None,
     };
     if begun && let Err(error) = fill(workshop, deployment, &mut status).await {
@@ -176,6 +193,8 @@ async fn fill(workshop: &Workshop, deployment: &Deployment, status: &mut Deploym
         status.state = State::Unfinished;
         return Ok(());
     }
+    let history = desk.backup_history(&deployment.name).await?;
+    let mut backup = BackupState { history, ..BackupState::default() };
     workshop.usable(&deployment.host)?;
     let prepared = desk.preview(deployment).await?;
     status.changes = Some(prepared.plan.steps().count());
@@ -189,9 +208,72 @@ async fn fill(workshop: &Workshop, deployment: &Deployment, status: &mut Deploym
             let report: HealthReport = workshop.site.health(&prepared.probe).await;
             status.state = if report.is_healthy() { State::Healthy } else { State::Unhealthy };
             status.checks = report.checks;
+            own_backups(workshop, deployment, &prepared, &mut backup).await;
         }
     }
+    status.backup = Some(backup);
     Ok(())
+}
+
+/// Adds what the guest's own backups have done. A guest that does not say is told by
+/// the checks.
+async fn own_backups(workshop: &Workshop, deployment: &Deployment, prepared: &Prepared, backup: &mut BackupState) {
+    let Some(schedule) = &deployment.file.backup.schedule else { return };
+    let Ok(Some(own)) = workshop.site.backup_status(&prepared.probe.guest, deployment.app()).await else { return };
+    if !own.configured {
+        return;
+    }
+    backup.next = own.next;
+    if let Some(made) = own.last_success {
+        if backup.history.last.as_ref().is_none_or(|last| last.at < made.at) {
+            backup.history.last = Some(Done {
+                at: made.at,
+                snapshot: made.snapshot.unwrap_or_default(),
+                bytes: Some(made.bytes),
+                new_bytes: Some(made.new_bytes),
+            });
+        }
+    }
+    if let Some(failed) = own.last_failure {
+        let why = failed.error.unwrap_or_else(|| "The guest does not say why".to_owned());
+        backup.history.failed = Some(Failed { at: failed.at, why });
+    }
+    let configured = workshop.store.ledger_entry(&ResourceId::backups(&deployment.name)).await.ok().flatten();
+    let since = backup.history.last.as_ref().map(|last| last.at).or(configured.map(|entry| entry.at));
+    backup.overdue = since.is_some_and(|since| fedi_workflow::is_overdue(schedule, since, Timestamp::now()));
+}
+
+impl BackupState {
+    /// What is wrong, a line each; with `closely` also what is fine.
+    fn lines(&self, closely: bool) -> Vec<String> {
+        let history = &self.history;
+        let short = |done: &Done| done.snapshot.get(..8).unwrap_or(&done.snapshot).to_owned();
+        let mut lines = Vec::new();
+        if let Some(failed) = &history.failed {
+            lines.push(format!("FAILED   backup of {}: {}", local(failed.at), failed.why));
+        }
+        if self.overdue {
+            let last = history.last.as_ref().map_or("none yet".to_owned(), |last| local(last.at));
+            lines.push(format!("FAILED   backup is overdue; the last one: {last}"));
+        }
+        if let Some(failed) = &history.drill_failed {
+            lines.push(format!("FAILED   rehearsal of a restore, {}: {}", local(failed.at), failed.why));
+        }
+        if closely {
+            match &history.last {
+                Some(last) => lines.push(format!("ok       last backup: {}, snapshot {}", local(last.at), short(last))),
+                None => lines.push("unknown  last backup: none yet".to_owned()),
+            }
+            match &history.proved {
+                Some(it) => lines.push(format!("ok       restore proved: {}, snapshot {}", local(it.at), short(it))),
+                None => lines.push("unknown  restore proved: never; `fedi backup drill` does".to_owned()),
+            }
+            if let Some(next) = self.next {
+                lines.push(format!("ok       next backup by the guest: {}", local(next)));
+            }
+        }
+        lines
+    }
 }
 
 fn exit(report: &Report) -> Exit {
@@ -247,6 +329,15 @@ fn detail(text: &mut String, status: &DeploymentStatus, closely: bool) {
             CheckState::Unknown => "unknown",
         };
         let _ = writeln!(text, "  {word}  {}: {}", check.what, check.detail);
+    }
+    if let Some(backup) = &status.backup {
+        let lines = backup.lines(closely);
+        if !lines.is_empty() && !status.checks.iter().any(|check| shown(&check)) {
+            let _ = writeln!(text, "\n{}", status.deployment);
+        }
+        for line in lines {
+            let _ = writeln!(text, "  {line}");
+        }
     }
     if let Some(error) = &status.error {
         let _ = write!(text, "\n{}\n{}", status.deployment, error.render_below());

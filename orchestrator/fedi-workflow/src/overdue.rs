@@ -1,0 +1,44 @@
+//! Whether a scheduled backup is overdue.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// How long after the last backup the next one of a schedule is overdue: its period and
+/// some hours of grace. What is not one of systemd's words (systemd.time(7), "calendar
+/// events") is taken for daily, with a weekday for weekly.
+pub fn overdue_after(schedule: &str) -> SignedDuration {
+    let schedule = schedule.trim().to_ascii_lowercase();
+    let hours = match schedule.as_str() {
+        "minutely" | "hourly" => 3,
+        "weekly" => 8 * 24,
+        "monthly" => 33 * 24,
+        "quarterly" => 95 * 24,
+        "semiannually" => 190 * 24,
+        "yearly" | "annually" => 370 * 24,
+        text if ["mon", "tue", "wed", "thu", "fri", "sat", "sun"].iter().any(|day| text.starts_with(day)) => 8 * 24,
+        _ => 30,
+    };
+    SignedDuration::from_hours(hours)
+}
+
+/// Whether the next backup of a schedule is overdue. `since` is the last one, or when
+/// there could have been a first.
+pub fn is_overdue(schedule: &str, since: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(since) > overdue_after(schedule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_and_some_hours_of_grace() {
+        let now: Timestamp = "2026-01-10T12:00:00Z".parse().unwrap();
+        let ago = |hours| now - SignedDuration::from_hours(hours);
+        for (schedule, fine, late) in
+            [("daily", 29, 31), ("*-*-* 03:30", 29, 31), ("hourly", 2, 4), ("Mon *-*-* 04:00", 7 * 24, 9 * 24)]
+        {
+            assert!(!is_overdue(schedule, ago(fine), now), "{schedule}");
+            assert!(is_overdue(schedule, ago(late), now), "{schedule}");
+        }
+    }
+}
