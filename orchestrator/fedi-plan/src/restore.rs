@@ -94,10 +94,9 @@ pub fn plan_drill(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, Pla
     }
     let mut planner = planned.planner(inputs, known);
     bring_up(&mut planner, inputs, Named::No);
-    let proof = Task::RecordProof { snapshot: inputs.snapshot.at.clone() };
-    planner.run("proof", proof);
-    planner.stage("pivot", vec![Step::pivot("It is proved: from here on the rehearsal is cleared away")]);
+    planner.stage("pivot", vec![Step::pivot("It came back: from here on the rehearsal is cleared away")]);
     clear_away(&mut planner);
+    planner.run("proof", Task::RecordProof { snapshot: inputs.snapshot.at.clone() });
     planner.notes.push("The guest of a rehearsal has no right to run and no name: nobody can reach it".to_owned());
     Ok(plan(Workflow::Drill, inputs, planner))
 }

@@ -78,7 +78,6 @@ impl Desk {
         let runs = self.store.runs_of(name).await?.into_iter().filter(|run| run.workflow == workflow);
         for (age, run) in runs.take(RUNS).enumerate() {
             let state = fedi_engine::load(self.store.as_ref(), run.id).await?;
-            // A rehearsal that still clears away has proved what it was to prove.
             if let Some(done) = done(&state, run.updated) {
                 return Ok((Some(done), failed));
             }

@@ -7,5 +7,6 @@ mod destroy;
 mod records;
 mod refuse;
 mod render;
+mod restore;
 mod settle;
 mod world;
