@@ -114,9 +114,10 @@ impl ResticRepositories {
 
 impl RepositorySettings {
     fn location(&self, way: &Way, deployment: &DeploymentName) -> String {
-        match self.per_deployment {
-            true => format!("{}/{deployment}/", way.location.trim_end_matches('/')),
-            false => way.location.clone(),
+        if self.per_deployment {
+            format!("{}/{deployment}/", way.location.trim_end_matches('/'))
+        } else {
+            way.location.clone()
         }
     }
 }

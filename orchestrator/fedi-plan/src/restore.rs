@@ -64,8 +64,8 @@ const BYTES_A_SECOND: u64 = 30 << 20;
 
 /// What to do so that the deployment is as the snapshot has it.
 pub fn plan_restore(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, PlanError> {
-    let planned = Planned::check("restore", inputs, known)?;
-    let mut planner = planned.planner(inputs, known);
+    let checked = Planned::check("restore", inputs, known)?;
+    let mut planner = checked.planner(inputs, known);
     if known.now(&ResourceId::vm(&inputs.deploy.deployment.name)).is_some() {
         in_place(&mut planner, inputs);
     } else {
@@ -79,10 +79,10 @@ pub fn plan_restore(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, P
 /// What to do to prove that the snapshot can be restored. The inputs are those of a
 /// deployment of its own, which is gone afterwards.
 pub fn plan_drill(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, PlanError> {
-    let planned = Planned::check(REHEARSE, inputs, known)?;
+    let checked = Planned::check(REHEARSE, inputs, known)?;
     let bucket = |item: &Item| matches!(item, Item::Bucket(_));
     let mut refusals = Vec::new();
-    if let Some((item, _)) = planned.app.items.iter().find(|(_, item)| bucket(item)) {
+    if let Some((item, _)) = checked.app.items.iter().find(|(_, item)| bucket(item)) {
         refusals.push(Refusal::SharedBucket { item: item.clone() });
     }
     let vm = ResourceId::vm(&inputs.deploy.deployment.name);
@@ -92,7 +92,7 @@ pub fn plan_drill(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, Pla
     if !refusals.is_empty() {
         return Err(refused(REHEARSE, &inputs.deploy, refusals));
     }
-    let mut planner = planned.planner(inputs, known);
+    let mut planner = checked.planner(inputs, known);
     bring_up(&mut planner, inputs, Named::No);
     planner.stage("pivot", vec![Step::pivot("It came back: from here on the rehearsal is cleared away")]);
     clear_away(&mut planner);
@@ -104,11 +104,11 @@ pub fn plan_drill(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, Pla
 /// What to do to bring up a second deployment with the state of another. `captured`
 /// says what identity secrets the state cannot be read without.
 pub fn plan_clone(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, PlanError> {
-    let planned = Planned::check("clone to", inputs, known)?;
+    let checked = Planned::check("clone to", inputs, known)?;
     let mut refusals = Vec::new();
-    let Some(rehome) = &planned.app.hooks.rehome else {
+    let Some(rehome) = &checked.app.hooks.rehome else {
         let app = inputs.deploy.deployment.app().clone();
-        let carried = carried_identity(planned.app);
+        let carried = carried_identity(checked.app);
         refusals.push(Refusal::NotClonable { app, from: inputs.snapshot.at.deployment.clone(), carried });
         return Err(refused("clone to", &inputs.deploy, refusals));
     };
@@ -116,7 +116,7 @@ pub fn plan_clone(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, Pla
         refusals.push(Refusal::TargetExists { deployment: inputs.deploy.deployment.name.clone() });
         return Err(refused("clone to", &inputs.deploy, refusals));
     }
-    let mut planner = planned.planner(inputs, known);
+    let mut planner = checked.planner(inputs, known);
     bring_up(&mut planner, inputs, Named::Yes);
     let guest = planner.desired.guest.clone();
     planner.run("rehome", Task::Rehome { guest, unit: rehome.unit.clone() });

@@ -74,10 +74,8 @@ pub(crate) fn new_secret(secret: &Secret) -> String {
         (None, Generator::RsaPublicKey { of }) => format!("derived from {of}"),
         (None, _) => "generated".to_owned(),
     };
-    let name = match secret.is_of_repository() {
-        true => format!("password of repository {}", secret.name),
-        false => format!("secret {}", secret.name),
-    };
+    let what = if secret.is_of_repository() { "password of repository" } else { "secret" };
+    let name = format!("{what} {}", secret.name);
     format!("{name} ({}, {how})", class(secret.class))
 }
 

@@ -224,15 +224,15 @@ async fn own_backups(workshop: &Workshop, deployment: &Deployment, prepared: &Pr
         return;
     }
     backup.next = own.next;
-    if let Some(made) = own.last_success {
-        if backup.history.last.as_ref().is_none_or(|last| last.at < made.at) {
-            backup.history.last = Some(Done {
-                at: made.at,
-                snapshot: made.snapshot.unwrap_or_default(),
-                bytes: Some(made.bytes),
-                new_bytes: Some(made.new_bytes),
-            });
-        }
+    if let Some(made) = own.last_success
+        && backup.history.last.as_ref().is_none_or(|last| last.at < made.at)
+    {
+        backup.history.last = Some(Done {
+            at: made.at,
+            snapshot: made.snapshot.unwrap_or_default(),
+            bytes: Some(made.bytes),
+            new_bytes: Some(made.new_bytes),
+        });
     }
     if let Some(failed) = own.last_failure {
         let why = failed.error.unwrap_or_else(|| "The guest does not say why".to_owned());

@@ -1,6 +1,7 @@
 //! `fedi backup check`.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use clap::Args;
 use fedi_model::name::RepositoryName;
@@ -61,7 +62,7 @@ pub(crate) async fn run(args: &Check, global: &Global, ui: Ui) -> Result<Exit, C
             desk.repositories.remove_stale_locks(&repository, &name).await?;
         }
         desk.repositories.check(&repository, &name, args.read).await?;
-        text.push_str(&format!("Repository `{repository}` is whole\n"));
+        let _ = writeln!(text, "Repository `{repository}` is whole");
         repositories.push(Checked { repository, stale_locks, unlocked: args.unlock && stale_locks > 0 });
     }
     if repositories.is_empty() {

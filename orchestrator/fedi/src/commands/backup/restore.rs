@@ -199,7 +199,7 @@ async fn with_file(
     }
     fedi_inventory::move_deployment(context.folder.root(), name, &from, &to)?;
     let change = Change::Moved { name: name.clone(), from, to };
-    reload(context, global, change)
+    reload(&context, global, change)
 }
 
 /// A deployment of which snapshots are all that is left: they know its application.
@@ -219,12 +219,12 @@ async fn written(
     let app = desk.snapshot(&at).await?.facts.app;
     let (host, _) = context.folder.host(host)?;
     let path = fedi_inventory::add_deployment(context.folder.root(), host, name, &app, &domain)?;
-    reload(context, global, Change::Written(path))
+    reload(&context, global, Change::Written(path))
 }
 
-fn reload(context: Context, global: &Global, change: Change) -> Result<(Context, Change), CommandError> {
+fn reload(context: &Context, global: &Global, change: Change) -> Result<(Context, Change), CommandError> {
     if let Err(error) = Folder::load(context.folder.root(), Environment::of_process()) {
-        change.take_back(&context)?;
+        change.take_back(context)?;
         return Err(error.into());
     }
     Ok((Context::open(global, context.ui)?, change))
