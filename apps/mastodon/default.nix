@@ -116,9 +116,11 @@ in
         S3_ENDPOINT = cfg.media.endpoint;
         S3_HOSTNAME = fedi.shared.hostOf cfg.media.endpoint;
         S3_ALIAS_HOST = publicHost;
-        # Garage has no access control lists.
+        # Garage has no access control lists. Empty means that none is sent, and that none is
+        # changed when an account is suspended.
         S3_PERMISSION = "";
-      };
+      }
+      // fedi.shared.bucketEnvironment cfg.media;
       extraEnvFiles = lib.optional bucket rendered."s3.env".path;
     };
 

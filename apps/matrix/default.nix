@@ -153,57 +153,65 @@ in
       })
     ];
 
-    systemd.services.matrix-synapse = {
-      requires = [ "fedi-matrix-secrets.service" ];
-      after = [ "fedi-matrix-secrets.service" ];
-    };
+    systemd.services = lib.mkMerge [
+      # Any worker may write to the bucket.
+      (lib.genAttrs ([ "matrix-synapse" ] ++ map (name: "matrix-synapse-worker-${name}") workers) (_: {
+        environment = fedi.shared.bucketEnvironment cfg.media;
+      }))
+      {
+        matrix-synapse = {
+          requires = [ "fedi-matrix-secrets.service" ];
+          after = [ "fedi-matrix-secrets.service" ];
+        };
 
-    # Makes the first administrator; nothing when it is there.
-    systemd.services.fedi-matrix-admin = {
-      description = "First administrator of Matrix";
-      requisite = [ "matrix-synapse.service" ];
-      after = [ "matrix-synapse.service" ];
-      script = ''
-        exec ${synapse.package}/bin/register_new_matrix_user \
-          --config ${
-            pkgs.writeText "register.json" (
-              builtins.toJSON {
-                registration_shared_secret_path = secret.registration-shared-secret.path;
-              }
-            )
-          } \
-          --user ${cfg.admin.login} \
-          --password-file "$CREDENTIALS_DIRECTORY/password" \
-          --admin --exists-ok ${local}
-      '';
-      serviceConfig = {
-        Type = "oneshot";
-        User = "matrix-synapse";
-        Group = "matrix-synapse";
-        LoadCredential = "password:${secret.admin-password.path}";
-      };
-    };
+        # Makes the first administrator; nothing when it is there.
+        fedi-matrix-admin = {
+          description = "First administrator of Matrix";
+          requisite = [ "matrix-synapse.service" ];
+          after = [ "matrix-synapse.service" ];
+          script = ''
+            exec ${synapse.package}/bin/register_new_matrix_user \
+              --config ${
+                pkgs.writeText "register.json" (
+                  builtins.toJSON {
+                    registration_shared_secret_path = secret.registration-shared-secret.path;
+                  }
+                )
+              } \
+              --user ${cfg.admin.login} \
+              --password-file "$CREDENTIALS_DIRECTORY/password" \
+              --admin --exists-ok ${local}
+          '';
+          serviceConfig = {
+            Type = "oneshot";
+            User = "matrix-synapse";
+            Group = "matrix-synapse";
+            LoadCredential = "password:${secret.admin-password.path}";
+          };
+        };
 
-    # Answers for this server name, and signs with a key.
-    systemd.services.fedi-matrix-probe = {
-      description = "Probe of Matrix";
-      path = [
-        pkgs.curl
-        pkgs.jq
-      ];
-      script = ''
-        curl --fail --silent --show-error --max-time 10 ${local}/health
-        curl --fail --silent --show-error --max-time 10 ${local}/_matrix/client/versions | jq --exit-status '.versions | length > 0'
-      ''
-      + lib.optionalString cfg.federation.enable ''
-        curl --fail --silent --show-error --max-time 10 ${local}/_matrix/key/v2/server \
-          | jq --exit-status '.server_name == "${serverName}" and (.verify_keys | length > 0)'
-      '';
-      serviceConfig = {
-        Type = "oneshot";
-        DynamicUser = true;
-      };
-    };
+        # Answers for this server name, and signs with a key.
+        fedi-matrix-probe = {
+          description = "Probe of Matrix";
+          path = [
+            pkgs.curl
+            pkgs.jq
+          ];
+          script = ''
+            curl --fail --silent --show-error --max-time 10 ${local}/health
+            curl --fail --silent --show-error --max-time 10 ${local}/_matrix/client/versions | jq --exit-status '.versions | length > 0'
+          ''
+          + lib.optionalString cfg.federation.enable ''
+            curl --fail --silent --show-error --max-time 10 ${local}/_matrix/key/v2/server \
+              | jq --exit-status '.server_name == "${serverName}" and (.verify_keys | length > 0)'
+          '';
+          serviceConfig = {
+            Type = "oneshot";
+            DynamicUser = true;
+          };
+        };
+      }
+    ];
 
     fedi = {
       deployment.domains = [ cfg.domain ] ++ lib.optional delegated serverName;

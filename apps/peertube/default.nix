@@ -153,7 +153,10 @@ in
     systemd.services = {
       peertube = {
         # nixpkgs' is the package in the store: what a tool keeps at home could not be written.
-        environment.HOME = lib.mkForce "/var/cache/peertube";
+        environment = {
+          HOME = lib.mkForce "/var/cache/peertube";
+        }
+        // fedi.shared.bucketEnvironment cfg.media;
         requires = [ "fedi-peertube-secrets.service" ];
         after = [ "fedi-peertube-secrets.service" ];
       };

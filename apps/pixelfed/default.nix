@@ -6,7 +6,10 @@
 # - `schedulerInterval` is a day, Laravel's scheduler needs a minute;
 # - on PostgreSQL the user does not own its database, and cannot make a table in it;
 # - files that PHP writes are not readable for nginx under the default umask;
-# - MariaDB's newer default collation is not the one that the schema expects.
+# - MariaDB's newer default collation is not the one that the schema expects;
+# - the site requires the queue's worker, and goes down with it;
+# - `.env` is written without quotes, so that a name of two words would break it;
+# - `cache:clear` empties all of Redis, work that waits and sessions included.
 {
   lib,
   config,
@@ -28,6 +31,13 @@ let
   publicHost = fedi.shared.publicHost cfg.media cfg.domain;
   publicBase = "https://${publicHost}";
   inherit (pixelfed) dataDir;
+
+  # nixpkgs writes settings into `.env` as they are.
+  quoted = text: "\"${lib.escape [ "\\" "\"" "$" ] text}\"";
+  name = quoted (if cfg.name == null then cfg.domain else cfg.name);
+
+  # Where Laravel keeps its cache in Redis. The colon is written by older versions only.
+  cachePrefix = "pixelfed_cache:";
 
   # `50M` -> 51200, as Pixelfed wants its limits.
   kibibytes =
@@ -76,14 +86,17 @@ in
       };
       poolConfig."pm.max_children" = cfg.workers;
       settings = {
-        APP_NAME = if cfg.name == null then cfg.domain else cfg.name;
-        INSTANCE_DESCRIPTION = cfg.description;
+        APP_NAME = name;
+        INSTANCE_DESCRIPTION = quoted cfg.description;
         APP_LOCALE = cfg.locale;
         OPEN_REGISTRATION = cfg.registration;
         ENFORCE_EMAIL_VERIFICATION = cfg.confirmEmail && mail;
         ACTIVITY_PUB = cfg.federation;
         # nginx speaks FastCGI: nobody in front may say who the client is. Upstream trusts all.
+        # Addresses and networks with commas between them; no space, which `.env` does not take
+        # (config/trustedproxy.php, and Laravel's TrustProxies.php).
         TRUST_PROXIES = mkDefault "127.0.0.1";
+        CACHE_PREFIX = cachePrefix;
         OAUTH_ENABLED = true;
         STORIES_ENABLED = cfg.stories;
         INSTANCE_CONTACT_EMAIL = toString (fedi.shared.adminEmail config cfg.admin);
@@ -106,7 +119,7 @@ in
           else
             "tls";
         MAIL_FROM_ADDRESS = fedi.shared.sender cfg.smtp cfg.domain;
-        MAIL_FROM_NAME = if cfg.name == null then cfg.domain else cfg.name;
+        MAIL_FROM_NAME = name;
       }
       // lib.optionalAttrs (mail && cfg.smtp.user != null) { MAIL_USERNAME = cfg.smtp.user; }
       // lib.optionalAttrs bucket {
@@ -119,6 +132,9 @@ in
         # The database keeps whole addresses: this one never changes.
         AWS_URL = publicBase;
         AWS_USE_PATH_STYLE_ENDPOINT = true;
+        # Sent as an access list with every upload, and there is no way not to. Garage does not
+        # look at it; elsewhere nginx has to be able to read what is published.
+        AWS_VISIBILITY = mkDefault "public";
       };
     };
 
@@ -137,12 +153,34 @@ in
       ${publicHost} = fedi.shared.mediaHost cfg.media.webEndpoint;
     };
 
+    # The configuration is cached, so `.env` is not read any more: for the AWS library these
+    # have to be in the environment.
+    services.phpfpm.pools.pixelfed.phpEnv = fedi.shared.bucketEnvironment cfg.media;
+
     systemd.timers.pixelfed-cron.timerConfig.AccuracySec = "1s";
 
     systemd.services = {
-      phpfpm-pixelfed = readable;
-      pixelfed-horizon = readable;
-      pixelfed-cron = readable;
+      phpfpm-pixelfed = readable // {
+        # nixpkgs' list, without Horizon: a worker that fails and starts again would restart
+        # the site each time, and one that stays down would keep it down.
+        requires = lib.mkForce [
+          "fedi-pixelfed-lease.service"
+          "pixelfed-data-setup.service"
+          (if mysql then "mysql.service" else "postgresql.target")
+          "redis-pixelfed.service"
+        ];
+        wants = [ "pixelfed-horizon.service" ];
+      };
+      pixelfed-horizon = {
+        serviceConfig = readable.serviceConfig // {
+          # Five tries in ten seconds would be the end of it.
+          RestartSec = mkDefault "5s";
+        };
+        environment = fedi.shared.bucketEnvironment cfg.media;
+      };
+      pixelfed-cron = readable // {
+        environment = fedi.shared.bucketEnvironment cfg.media;
+      };
 
       # Laravel Passport reads its keys from the storage folder only.
       fedi-pixelfed-keys = {
@@ -217,6 +255,38 @@ in
         };
       };
 
+      # After a restore: what is cached for ever, the instance actor's keys among it, may be
+      # another database's. Work that waits, Horizon's records and sessions (forty letters and
+      # digits behind the prefix) stay.
+      fedi-pixelfed-cache = {
+        description = "Clear the cache of Pixelfed";
+        requisite = [ "phpfpm-pixelfed.service" ];
+        path = [ config.services.redis.package ];
+        script = ''
+          redis-cli -s ${config.services.redis.servers.pixelfed.unixSocket} -e eval '
+            local session = "${cachePrefix}:?" .. string.rep("%w", 40) .. "$"
+            local removed, cursor = 0, "0"
+            for _, pattern in ipairs(ARGV) do
+              repeat
+                local page = redis.call("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
+                cursor = page[1]
+                for _, key in ipairs(page[2]) do
+                  if not key:find(session) then
+                    removed = removed + redis.call("UNLINK", key)
+                  end
+                end
+              until cursor == "0"
+            end
+            return removed
+          ' 0 '*${cachePrefix}*' '*pf:services:*'
+        '';
+        serviceConfig = {
+          Type = "oneshot";
+          User = pixelfed.user;
+          Group = pixelfed.group;
+        };
+      };
+
       fedi-pixelfed-drain = fedi.shared.drain {
         description = "Let Pixelfed's queues run out";
         stop = [ "pixelfed-cron.timer" ];
@@ -286,7 +356,10 @@ in
               "phpfpm-pixelfed"
             ];
             users = [ pixelfed.user ];
-            helpers = [ "fedi-pixelfed-admin.service" ];
+            helpers = [
+              "fedi-pixelfed-admin.service"
+              "fedi-pixelfed-cache.service"
+            ];
           };
 
           items = {
@@ -295,6 +368,7 @@ in
               holds = "mixed";
               queues = [ "queues:" ];
             };
+            cache.derived.rebuild = "fedi-pixelfed-cache.service";
             # Uploads, avatars, and the marker files that say what was done once.
             files.directory = {
               path = dataDir;
@@ -341,7 +415,8 @@ in
             "queue"
             "files"
           ]
-          ++ lib.optional bucket "media";
+          ++ lib.optional bucket "media"
+          ++ [ "cache" ];
 
           hooks = {
             drain = {

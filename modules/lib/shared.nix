@@ -14,6 +14,14 @@ rec {
       s3-key-id = operatorSecret "Id of the access key for the bucket `${media.bucket}`";
       s3-secret-key = operatorSecret "Secret half of the access key for the bucket `${media.bucket}`";
     };
+  # Since 2025 the AWS libraries send checksums that older Garages and other providers
+  # refuse. Those of Ruby, PHP, Python and JavaScript all read these two.
+  bucketEnvironment =
+    media:
+    lib.optionalAttrs (media.store == "bucket") {
+      AWS_REQUEST_CHECKSUM_CALCULATION = "when_required";
+      AWS_RESPONSE_CHECKSUM_VALIDATION = "when_required";
+    };
   smtpSecret =
     smtp:
     lib.optionalAttrs (smtp.host != null && smtp.user != null) {

@@ -23,6 +23,13 @@ let
   everything =
     system:
     builtins.toJSON (lib.mapAttrs (_: unit: unit.environment) config.${system}.systemd.services);
+  # What the AWS libraries read, spelt as all four of them take it (aws-sdk-php and botocore
+  # say it so, aws-sdk-core of Ruby and middleware-flexible-checksums of JavaScript do not
+  # mind the case).
+  oldChecksums = {
+    AWS_REQUEST_CHECKSUM_CALCULATION = "when_required";
+    AWS_RESPONSE_CHECKSUM_VALIDATION = "when_required";
+  };
 in
 {
   inherit
@@ -36,5 +43,6 @@ in
     item
     host
     everything
+    oldChecksums
     ;
 }

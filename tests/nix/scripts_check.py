@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "fedi"
 
@@ -159,6 +160,54 @@ def drains(scripts):
         yield "a drain that failed is undone", None if fine else calls.read_text()
 
 
+def caches(scripts):
+    """What Pixelfed caches is cleared in a real Redis; queued work and sessions stay."""
+    script = scripts["pixelfed-mysql-local"]["fedi-pixelfed-cache"]
+    socket = re.search(r"-s (\S+)", script)[1]
+    session = "pixelfed_cache::" + "aB3" * 13 + "x"
+    stay = {
+        "queues:default": "a delivery",
+        "queues:default:delayed": "a later one",
+        "horizon-failed_jobs": "a record",
+        "email:manual": "somebody",
+        session: "logged in",
+        session.replace("::", ":"): "logged in",
+    }
+    go = [
+        "pixelfed_cache::_instance_actor:pki:private",
+        "pixelfed_cache:pf:services:account:1",
+        "pf:services:mutes:ids:1",
+        "a_prefix_pixelfed_cache::x",
+    ]
+    with tempfile.TemporaryDirectory(prefix="fedi-redis-") as root:
+        here = f"{root}/redis.sock"
+        server = subprocess.Popen(
+            ["redis-server", "--port", "0", "--unixsocket", here, "--dir", root, "--save", ""],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        try:
+            def ask(*words, **more):
+                return subprocess.run(["redis-cli", "-s", here, *words], capture_output=True, text=True, check=False, **more)
+
+            while server.poll() is None and ask("PING").stdout.strip() != "PONG":
+                time.sleep(0.05)
+            for key in [*stay, *go]:
+                ask("SET", key, stay.get(key, "stale"))
+            # More than one page of a scan.
+            ask(input="".join(f"SET pf:services:status:{number} stale\n" for number in range(3000)))
+            result = bash(script.replace(socket, here))
+            found = set(ask("KEYS", "*").stdout.split("\n")) - {""}
+            right = result.returncode == 0 and found == set(stay) and result.stdout.strip() == str(3000 + len(go))
+            yield "Pixelfed's cache is cleared, its queues and sessions are not", (
+                None if right else f"{result.stdout}{result.stderr}{sorted(found)[:20]}"
+            )
+        finally:
+            server.terminate()
+            server.wait()
+        result = bash(script.replace(socket, here))
+        yield "without Redis clearing the cache fails", None if result.returncode != 0 else "it succeeded"
+
+
 def provision():
     """Garage's layout, keys and buckets: made once, left alone the second time. Held
     against a stand-in of its admin API."""
@@ -308,6 +357,10 @@ def check(scripts, skip):
         skip("no jq or curl here: Garage's provisioning is not run")
     yield from leases(scripts)
     yield from drains(scripts)
+    if shutil.which("redis-server") and shutil.which("redis-cli"):
+        yield from caches(scripts)
+    else:
+        skip("no Redis here (Debian: redis-server): clearing Pixelfed's cache is not run")
     can_drop_root = os.geteuid() != 0 or shutil.which("runuser")
     if any(pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb")) and shutil.which("psql") and can_drop_root:
         yield from database(scripts)

@@ -17,6 +17,7 @@ let
     item
     host
     everything
+    oldChecksums
     ;
 in
 {
@@ -111,6 +112,16 @@ in
   "mastodon: no access control lists for Garage" = {
     expr = config.mastodon-bucket.services.mastodon.extraConfig.S3_PERMISSION;
     expected = "";
+  };
+  "mastodon: no checksums of the newer kind" = {
+    expr = map (lib.filterAttrs (name: _: lib.hasInfix "CHECKSUM" name)) [
+      config.mastodon-bucket.services.mastodon.extraConfig
+      config.mastodon-local.services.mastodon.extraConfig
+    ];
+    expected = [
+      oldChecksums
+      { }
+    ];
   };
   "mastodon: media keep their address when the bucket moves" = {
     expr = {

@@ -15,6 +15,7 @@ let
     secret
     item
     host
+    oldChecksums
     ;
 in
 {
@@ -52,6 +53,13 @@ in
       };
       proxy.proxify_private_files = false;
     };
+  };
+  # PeerTube asks for it itself; a plugin with a client of its own does not.
+  "peertube: no checksums of the newer kind" = {
+    expr = lib.filterAttrs (
+      name: _: lib.hasInfix "CHECKSUM" name
+    ) config.peertube-bucket.systemd.services.peertube.environment;
+    expected = oldChecksums;
   };
   "peertube: buckets are addressed by host name, so Garage answers to those" = {
     expr = {

@@ -69,7 +69,14 @@ in
     schedulerInterval = option types.str "1d";
   };
 
+  options.services.phpfpm.pools = option (types.attrsOf (
+    types.submodule {
+      options.phpEnv = option (types.attrsOf types.str) { };
+    }
+  )) { };
+
   config = lib.mkIf cfg.enable {
+    services.phpfpm.pools.pixelfed = { };
     services.pixelfed.settings = {
       APP_URL = lib.mkDefault "https://${cfg.domain}";
       APP_DOMAIN = lib.mkDefault cfg.domain;

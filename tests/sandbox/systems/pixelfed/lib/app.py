@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import pathlib
+import re
 import secrets
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ HOME = pathlib.Path("/var/lib/pixelfed")
 STORAGE = HOME / "storage"
 PUBLIC = STORAGE / "app/public"
 DELAYED = "queues:default:delayed"
+CACHE = "pixelfed_cache:"
 
 
 class App(Application):
@@ -58,7 +60,7 @@ class App(Application):
 
     def log_in(self, login, password):
         number = super().log_in(login, password)["token"]
-        self.redis.ask("SET", f"pixelfed_session:{secrets.token_hex(20)}", login, "EX", 7200)
+        self.redis.ask("SET", f"{CACHE}{secrets.token_hex(20)}", login, "EX", 7200)
         sign = ["openssl", "dgst", "-sha256", "-sign", STORAGE / "oauth-private.key"]
         signature = subprocess.run(sign, input=number.encode(), check=True, capture_output=True).stdout
         return {"token": f"{number}.{base64.urlsafe_b64encode(signature).decode()}"}
@@ -158,4 +160,10 @@ class App(Application):
 
     def run_schedule(self):
         """What Laravel's scheduler is asked each minute: the stand-in has nothing that is due."""
-        self.redis.ask("SET", "illuminate:schedule:last", int(time.time()), "EX", 3600)
+        self.redis.ask("SET", f"{CACHE}illuminate:schedule:last", int(time.time()), "EX", 3600)
+
+    def clear_cache(self):
+        """What the database does not bear out after a restore. Sessions, which lie beside it, stay."""
+        for key in self.redis.ask("KEYS", f"{CACHE}*"):
+            if not re.fullmatch(r"[0-9A-Za-z]{40}", key.removeprefix(CACHE)):
+                self.redis.ask("DEL", key)
