@@ -129,6 +129,7 @@ in
     title = "Largest request";
     group = "S3";
     level = "advanced";
+    restart = "reload";
     type = fedi.types.size;
     default = "5G";
     description = "Largest body that nginx lets through; clients cut larger objects into parts.";

@@ -27,6 +27,7 @@ in
     title = "Who serves the server name";
     group = "General";
     level = "advanced";
+    restart = "reload";
     type = types.enum [
       "guest"
       "elsewhere"

@@ -87,6 +87,7 @@ rec {
       id = "${app}.admin.login";
       title = "Administrator";
       group = "General";
+      restart = "none";
       type = types.strMatching "[a-z][a-z0-9_]{0,29}";
       default = "admin";
       description = ''
@@ -223,6 +224,7 @@ rec {
       group = "Media";
       level = "advanced";
       widget = "url";
+      restart = "reload";
       type = types.nullOr fedi.types.httpUrl;
       default = null;
       example = "https://${app}-media.web.garage.example.org";

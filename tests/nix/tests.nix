@@ -6,7 +6,12 @@ let
   eval = import ./eval.nix { inherit lib; };
   systems = import ./systems.nix { inherit lib; };
   arguments = {
-    inherit lib eval systems;
+    inherit
+      lib
+      eval
+      systems
+      libPath
+      ;
   };
 
   files = lib.filter (lib.hasSuffix ".nix") (lib.attrNames (builtins.readDir ./tests));

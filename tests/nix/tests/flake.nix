@@ -4,6 +4,7 @@
   lib,
   eval,
   systems,
+  libPath,
   ...
 }:
 let
@@ -77,6 +78,10 @@ in
   "a configuration for every deployment" = {
     expr = lib.attrNames self.nixosConfigurations;
     expected = lib.sort lib.lessThan (map (lib.removeSuffix ".toml") deployments);
+  };
+  "each of them is what `make bench` times" = {
+    expr = lib.attrNames (import ../examples.nix { inherit libPath; });
+    expected = lib.attrNames self.nixosConfigurations;
   };
   "each of them evaluates through the flake, and holds" = {
     expr = lib.concatMap (system: eval.failed system.config) (lib.attrValues self.nixosConfigurations);
