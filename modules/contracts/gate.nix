@@ -113,11 +113,22 @@ let
     };
   };
 
-  # A unit belongs to an application by its name, or by the user that it runs as.
+  # A unit belongs to an application by its name, by the user or group that it runs as, or
+  # because it comes after a unit of the application or goes with one. fedi's own units that
+  # do so are started at given moments only, which is checked below.
   belongs =
-    state: unit: definition:
+    app: state: unit: definition:
     lib.any (prefix: lib.hasPrefix prefix unit) state.claims.prefixes
-    || lib.elem (definition.serviceConfig.User or null) state.claims.users;
+    || lib.elem (definition.serviceConfig.User or null) state.claims.users
+    || lib.elem (definition.serviceConfig.Group or null) state.claims.users
+    || (
+      !lib.hasPrefix "fedi-" unit
+      && !lib.elem unit cfg.gate.${app}.pullers
+      &&
+        lib.intersectLists state.units (
+          definition.after ++ definition.partOf ++ definition.requisite ++ definition.bindsTo
+        ) != [ ]
+    );
 
   check =
     app: state:
@@ -126,7 +137,7 @@ let
       inside = state.units ++ own app;
       known = inside ++ state.claims.helpers;
       escaped = lib.attrNames (
-        lib.filterAttrs (unit: definition: !lib.elem unit known && belongs state unit definition) units
+        lib.filterAttrs (unit: definition: !lib.elem unit known && belongs app state unit definition) units
       );
       absent = lib.filter (unit: !units ? ${unit}) state.units;
       hollow = lib.filter (

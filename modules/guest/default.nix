@@ -9,6 +9,8 @@
 }:
 let
   inherit (lib) mkDefault mkOption types;
+  # Where nixpkgs' module says `mkDefault` itself: lists of equal priority would be joined.
+  mkOpinion = lib.mkOverride 900;
   cfg = config.fedi.guest;
 in
 {
@@ -75,11 +77,12 @@ in
     # Mounted in the initrd, hence before any unit could write to the root in its place.
     // lib.optionalAttrs cfg.stateDisk.enable {
       "/var/lib" = {
-        inherit (cfg.stateDisk) device fsType;
-        autoFormat = true;
-        autoResize = true;
-        neededForBoot = true;
-        options = [
+        device = mkDefault cfg.stateDisk.device;
+        fsType = mkDefault cfg.stateDisk.fsType;
+        autoFormat = mkDefault true;
+        autoResize = mkDefault true;
+        neededForBoot = mkDefault true;
+        options = mkDefault [
           "defaults"
           "noatime"
         ];
@@ -94,7 +97,7 @@ in
     services.cloud-init = {
       enable = mkDefault true;
       network.enable = mkDefault true;
-      settings = {
+      settings = lib.mapAttrs (_: mkOpinion) {
         datasource_list = [
           "NoCloud"
           "ConfigDrive"

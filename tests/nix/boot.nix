@@ -18,7 +18,11 @@ let
     lib.all exists plain && (triggers == [ ] || lib.any exists triggers);
 
   start = [
+    "sysinit.target"
+    "basic.target"
     "multi-user.target"
+    "graphical.target"
+    "default.target"
     "timers.target"
     "sockets.target"
     "paths.target"

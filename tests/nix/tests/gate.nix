@@ -113,6 +113,26 @@ perSystem "a dormant guest runs nothing of the application" (config: {
     };
     expected = true;
   };
+  "a unit of another name and user that comes after the application escapes" = {
+    expr = escapes {
+      systemd.services.janitor = {
+        wantedBy = [ "multi-user.target" ];
+        after = [ "matrix-synapse.service" ];
+        script = "true";
+      };
+    };
+    expected = true;
+  };
+  "a unit of another name that has the application's group escapes" = {
+    expr = escapes {
+      systemd.services.janitor = {
+        wantedBy = [ "multi-user.target" ];
+        script = "true";
+        serviceConfig.Group = "matrix-synapse";
+      };
+    };
+    expected = true;
+  };
   "a disabled unit does not escape" = {
     expr = escapes {
       systemd.services.matrix-synapse-janitor = {

@@ -157,7 +157,11 @@ in
           time.timeZone = "Europe/Berlin";
           nix.gc.automatic = false;
           boot.growPartition = false;
-          services.cloud-init.enable = false;
+          services.cloud-init.settings.preserve_hostname = false;
+          services.cloud-init.settings.users = [ "root" ];
+          fileSystems."/var/lib".fsType = "xfs";
+          fileSystems."/var/lib".options = [ "discard" ];
+          fileSystems."/".device = "/dev/sda2";
           services.qemuGuest.enable = false;
           services.journald.extraConfig = "Storage=volatile";
           system.stateVersion = "26.11";
@@ -174,12 +178,17 @@ in
         inherit (other.networking) hostName;
         zone = other.time.timeZone;
         zram = other.zramSwap.enable;
+        inherit (other.services.cloud-init.settings) users;
+        inherit (other.fileSystems."/var/lib") fsType options;
       };
     expected = {
       failed = [ ];
       hostName = "other";
       zone = "Europe/Berlin";
       zram = false;
+      users = [ "root" ];
+      fsType = "xfs";
+      options = [ "discard" ];
     };
   };
   "base can be left out whole" = {

@@ -194,6 +194,17 @@ in
     networking.firewall.allowedTCPPorts = lib.mkIf (
       config.services.openssh.enable && config.services.openssh.openFirewall
     ) [ 22 ];
+    # Defaults of its own, lists among them.
+    services.cloud-init.settings = lib.mkIf config.services.cloud-init.enable (
+      lib.mapAttrs (_: lib.mkDefault) {
+        users = [ "root" ];
+        disable_root = false;
+        preserve_hostname = false;
+        cloud_init_modules = [ "bootcmd" ];
+        cloud_config_modules = [ "runcmd" ];
+        cloud_final_modules = [ "scripts-user" ];
+      }
+    );
     systemd.services = {
       sshd = {
         wantedBy = [ "multi-user.target" ];
