@@ -1,6 +1,6 @@
 # Pixelfed: dormant migrates nothing; first start with delivered keys; an upload is
-# readable by nginx; Horizon's dashboard lacks nothing; the scheduler runs each minute;
-# fenced stays dark.
+# readable by nginx; Horizon's dashboard lacks nothing, and its worker does not take the
+# site along; the cache can be cleared; the scheduler runs each minute; fenced stays dark.
 { common, ... }:
 {
   name = "fedi-pixelfed";
@@ -29,6 +29,18 @@
 
         # The dashboard's assets are in its pages: nothing is missing in the read-only store.
         machine.succeed("pixelfed-manage horizon:publish 2>&1 | grep -q 'no longer publishes'")
+
+        # A worker that dies comes back, and the site has not been restarted with it.
+        entered = "systemctl show -p ActiveEnterTimestampMonotonic phpfpm-pixelfed"
+        since = machine.succeed(entered)
+        machine.succeed("systemctl kill --signal=KILL pixelfed-horizon.service")
+        machine.wait_until_succeeds("systemctl show -p NRestarts pixelfed-horizon | grep -q '=[1-9]'")
+        machine.wait_for_unit("pixelfed-horizon.service")
+        assert machine.succeed(entered) == since
+
+        # What is cached goes after a restore, and the site makes it again.
+        machine.succeed("systemctl start fedi-pixelfed-cache.service")
+        probe(machine, "pixelfed")
 
         machine.wait_until_succeeds("journalctl -u pixelfed-cron | grep -q Started", timeout=180)
         stays_dark_when_fenced(machine, "pixelfed")
