@@ -5,6 +5,7 @@
     client.py queue DOMAIN NOTES                       queues work while no worker takes it
     client.py check DOMAIN NOTES PASSWORD_FILE         after a restore: says what is not as NOTES says
     client.py media NOTES                              the old media are still read at their addresses
+    client.py objects NOTES BASE                       the old media are read at another address
     client.py settings DOMAIN NOTES NAME               changes the instance's name as its administrator does
 """
 
@@ -15,6 +16,7 @@ import pathlib
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 
@@ -132,6 +134,11 @@ def media(notes):
             sys.exit(f"{url}: {error}")
 
 
+def objects(notes, base):
+    for url, digest in json.loads(pathlib.Path(notes).read_text())["media"].items():
+        same(url, fetched(base + urllib.parse.urlsplit(url).path), digest)
+
+
 def settings(domain, notes, name):
     known = json.loads(pathlib.Path(notes).read_text())
     site = Site(domain, known["token"])
@@ -141,4 +148,4 @@ def settings(domain, notes, name):
 
 
 if __name__ == "__main__":
-    {"fill": fill, "queue": queue, "check": check, "media": media, "settings": settings}[sys.argv[1]](*sys.argv[2:])
+    {"fill": fill, "queue": queue, "check": check, "media": media, "objects": objects, "settings": settings}[sys.argv[1]](*sys.argv[2:])
