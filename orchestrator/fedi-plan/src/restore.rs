@@ -76,13 +76,19 @@ pub fn plan_restore(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, P
     Ok(plan(Workflow::Restore, inputs, planner))
 }
 
+/// Whether a rehearsal would write into the deployment's own bucket. What the guest serves
+/// itself, on the loopback address, is the rehearsal's.
+fn is_shared(app: &App, item: &Item) -> bool {
+    let served = |endpoint: &str| app.hooks.serve.is_some() && endpoint.starts_with("http://127.0.0.1:");
+    matches!(item, Item::Bucket(bucket) if !served(&bucket.endpoint))
+}
+
 /// What to do to prove that the snapshot can be restored. The inputs are those of a
 /// deployment of its own, which is gone afterwards.
 pub fn plan_drill(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, PlanError> {
     let checked = Planned::check(REHEARSE, inputs, known)?;
-    let bucket = |item: &Item| matches!(item, Item::Bucket(_));
     let mut refusals = Vec::new();
-    if let Some((item, _)) = checked.app.items.iter().find(|(_, item)| bucket(item)) {
+    if let Some((item, _)) = checked.app.items.iter().find(|(_, item)| is_shared(checked.app, item)) {
         refusals.push(Refusal::SharedBucket { item: item.clone() });
     }
     let vm = ResourceId::vm(&inputs.deploy.deployment.name);
