@@ -11,7 +11,7 @@ help:
 	@echo "make demo    the whole story in the sandbox: deploy, interrupt, resume, destroy"
 	@echo "make test    every test"
 	@echo "make test-nix the Nix modules alone: evaluation, snapshots, lints; seconds"
-	@echo "make test-state a real Synapse in the sandbox: captured, destroyed, restored, rehearsed"
+	@echo "make test-state Synapse, Garage and stand-ins in the sandbox: captured, destroyed, restored, rehearsed"
 	@echo "make check   the fast part: formatting, lints, unit tests, drift of generated files"
 	@echo "make bench   figures as a table and in target/bench.json"
 
@@ -29,6 +29,7 @@ test-nix:
 
 test-state: setup
 	@tests/state/run
+	@tests/apps/run
 
 check:
 	@tests/setup/setup --check
