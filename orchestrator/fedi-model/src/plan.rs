@@ -224,6 +224,15 @@ pub enum Task {
         /// The unit.
         unit: String,
     },
+    /// Make a derived item again, once the application runs.
+    Rebuild {
+        /// Where.
+        guest: GuestRef,
+        /// Which item.
+        item: String,
+        /// The unit that makes it.
+        unit: String,
+    },
     /// Look from inside and from outside whether the application is healthy.
     Probe {
         /// What to look at.
@@ -258,6 +267,7 @@ impl Task {
             Self::Capture { guest, .. } => format!("capture/{}", guest.deployment),
             Self::RecordProof { snapshot } => format!("proof/{}", snapshot.deployment),
             Self::Rehome { guest, .. } => format!("rehome/{}", guest.deployment),
+            Self::Rebuild { guest, item, .. } => format!("rebuild/{}/{item}", guest.deployment),
             Self::Probe { probe } => format!("probe/{}", probe.guest.deployment),
         })
     }

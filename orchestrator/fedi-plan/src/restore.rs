@@ -282,6 +282,22 @@ fn start(planner: &mut Planner<'_>, lease: Lease) {
     planner.stage("start", vec![Step::run(format!("start {app}"), Task::Restart { guest, app })]);
     planner.backups(planner.known.now(&ResourceId::vm(&planner.inputs.deployment.name)).is_none());
     planner.probe();
+    rebuild(planner);
+}
+
+/// What is made again out of the rest, in the order of restoring.
+fn rebuild(planner: &mut Planner<'_>) {
+    let app = planner.app;
+    let made_by = |item: &String| match app.items.get(item) {
+        Some(Item::Derived(derived)) => derived.rebuild.clone(),
+        _ => None,
+    };
+    let units: Vec<(String, String)> =
+        app.order.iter().filter_map(|item| Some((item.clone(), made_by(item)?))).collect();
+    for (item, unit) in units {
+        let guest = planner.desired.guest.clone();
+        planner.run("rebuild", Task::Rebuild { guest, item, unit });
+    }
 }
 
 /// The state in the place of what the guest has, which is captured before.

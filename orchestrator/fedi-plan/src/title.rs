@@ -111,6 +111,7 @@ pub(crate) fn task(task: &Task) -> String {
         }
         Task::RecordProof { snapshot } => format!("mark snapshot {} as proved", snapshot.short()),
         Task::Rehome { unit, .. } => format!("put the state under its new name ({unit})"),
+        Task::Rebuild { item, unit, .. } => format!("make {item} again ({unit})"),
         Task::Restart { app, .. } => format!("restart {app}, whose secrets have changed"),
         Task::CreateAdmin { admin, .. } => format!("make the first administrator's account `{}`", admin.login),
         Task::Probe { probe } => format!("check that {} is healthy, from inside and outside", probe.guest.deployment),

@@ -296,6 +296,7 @@ impl World for Site {
             }
             Task::RecordProof { snapshot } => self.record_proof(snapshot, cx).await,
             Task::Rehome { guest, unit } => self.rehome(guest, unit, cx).await,
+            Task::Rebuild { guest, item, unit } => self.rebuild(guest, item, unit, cx).await,
             Task::CreateAdmin { guest, app, admin } => self.create_admin(guest, app, admin, cx).await,
             Task::Probe { probe } => self.probe_until_healthy(probe, cx).await,
         }

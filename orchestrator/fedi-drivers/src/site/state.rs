@@ -1,6 +1,8 @@
 //! State: captured into repositories, brought back out of them, with the secrets that
 //! travel along.
 
+use std::time::Duration;
+
 use fedi_engine::SecretBundle;
 use fedi_engine::drivers::{
     BackupConfig, BackupStatus, Capture, DriverError, DriverErrorKind, Restore, SecretKey, SecretValue, StepContext,
@@ -13,6 +15,9 @@ use uuid::Uuid;
 
 use super::Site;
 use super::tasks::unit_timeout;
+
+/// Feeds and caches of a large server take their time.
+const REBUILD: Duration = Duration::from_secs(6 * 3600);
 
 impl Site {
     /// What is in the places of the state; `None` where all are empty.
@@ -277,18 +282,27 @@ impl Site {
     }
 
     pub(super) async fn rehome(&self, guest: &GuestRef, unit: &str, cx: &dyn StepContext) -> Result<(), DriverError> {
-        let mut session = self.guests.session(guest).await?;
-        let outcome = session.run_unit(unit, unit_timeout(), cx).await?;
-        self.guests.keep(guest, session).await;
-        if outcome.result == "success" {
-            return Ok(());
+        let what = format!("Failed to put the state of `{}` under its new name", guest.deployment);
+        self.unit_succeeds(guest, unit, unit_timeout(), what, cx).await
+    }
+
+    /// What is made again is not missed by an application that runs: a failure is told,
+    /// and holds nothing up.
+    pub(super) async fn rebuild(
+        &self,
+        guest: &GuestRef,
+        item: &str,
+        unit: &str,
+        cx: &dyn StepContext,
+    ) -> Result<(), DriverError> {
+        let what = format!("Failed to make {item} of `{}` again", guest.deployment);
+        match self.unit_succeeds(guest, unit, REBUILD, what, cx).await {
+            Err(error) if error.kind == DriverErrorKind::Failed => {
+                let causes = error.causes.join("; ");
+                cx.notice(&format!("{}: {causes}. Start `{unit}` on the guest once that is mended", error.message));
+                Ok(())
+            }
+            result => result,
         }
-        let mut error = DriverError::new(
-            DriverErrorKind::Failed,
-            format!("Failed to put the state of `{}` under its new name", guest.deployment),
-        )
-        .cause(format!("`{unit}` ended with `{}`", outcome.result));
-        error.causes.extend(outcome.log.into_iter().rev().take(5).rev());
-        Err(error)
     }
 }

@@ -192,17 +192,28 @@ impl Site {
         admin: &Admin,
         cx: &dyn StepContext,
     ) -> Result<(), DriverError> {
+        let what = format!("Failed to make the administrator's account of `{app}` on `{}`", guest.deployment);
+        self.unit_succeeds(guest, &admin.unit, unit_timeout(), what, cx).await
+    }
+
+    /// Starts a oneshot unit and waits for its end; `failure` says what it means when the
+    /// unit fails.
+    pub(super) async fn unit_succeeds(
+        &self,
+        guest: &GuestRef,
+        unit: &str,
+        limit: Duration,
+        failure: String,
+        cx: &dyn StepContext,
+    ) -> Result<(), DriverError> {
         let mut session = self.guests.session(guest).await?;
-        let outcome = session.run_unit(&admin.unit, unit_timeout(), cx).await?;
+        let outcome = session.run_unit(unit, limit, cx).await?;
         self.guests.keep(guest, session).await;
         if outcome.result == "success" {
             return Ok(());
         }
-        let mut error = DriverError::new(
-            DriverErrorKind::Failed,
-            format!("Failed to make the administrator's account of `{app}` on `{}`", guest.deployment),
-        )
-        .cause(format!("`{}` ended with `{}`", admin.unit, outcome.result));
+        let mut error = DriverError::new(DriverErrorKind::Failed, failure)
+            .cause(format!("`{unit}` ended with `{}`", outcome.result));
         error.causes.extend(outcome.log.into_iter().rev().take(5).rev());
         Err(error)
     }

@@ -196,6 +196,23 @@ fn a_clone_takes_an_application_that_can_take_another_name() {
 }
 
 #[test]
+fn what_is_derived_is_made_again_once_the_application_is_healthy() {
+    let mut world = empty_world();
+    let snapshot = snapshot(1 << 20);
+    let app = world.manifest.apps.values_mut().next().unwrap();
+    let derived = serde_json::json!({ "derived": { "rebuild": "fedi-matrix-index.service" } });
+    app.items.insert("index".to_owned(), serde_json::from_value(derived).unwrap());
+    app.order.push("index".to_owned());
+    let restored = plan_restore(&inputs(&world, &snapshot), &world.known).unwrap();
+    check_plan(&restored).unwrap();
+    let restored = lines(&restored);
+    let places = ["lease/", "restart/", "probe/", "rebuild/"].map(|text| at(&restored, text));
+    assert!(places.is_sorted(), "{restored:#?}");
+    let drill = lines(&plan_drill(&inputs(&world, &snapshot), &world.known).unwrap());
+    assert!(!drill.iter().any(|line| line.contains("rebuild/")), "{drill:#?}");
+}
+
+#[test]
 fn a_capture_stops_the_application_only_where_that_is_asked_for() {
     let world = deployed_world();
     let live = lines(&backup(&world, Consistency::DumpThenFiles, 2).unwrap());
