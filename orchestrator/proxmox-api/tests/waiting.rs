@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::clock::TestClock;
 use common::options;
 use common::server::{Reply, Server};
-use proxmox_api::{Class, Client, Clock, Counter, Error, Estimate, Method, Missing, TaskEnd, Upid, Wait};
+use proxmox_api::{Class, Client, Clock, Counter, Error, Estimate, History, Method, Missing, TaskEnd, Upid, Wait};
 use serde_json::json;
 
 const UPID: &str = "UPID:pve2:00000A85:000B264E:6B014552:qmcreate:100:fedi@pve!deploy:";
@@ -87,10 +87,29 @@ async fn an_unknown_task_is_noticed_too() {
     let waited = wait_for(import(20_000), patient()).await;
     let end = waited.outcome.unwrap();
     assert!(waited.late <= ms(2000));
-    assert!(end.took >= ms(20_000));
+    assert!(end.took.abs_diff(ms(20_000)) <= ms(1000), "{:?}", end.took);
     assert!(end.questions <= 17, "{}", end.questions);
     let quick = wait_for(import(90), patient()).await;
     assert_eq!((quick.outcome.unwrap().questions, quick.late), (1, ms(10)));
+}
+
+/// Were the time of noticing an end taken for the end, every estimate would be later than
+/// the one before, up to the longest import that there ever was.
+#[tokio::test]
+async fn what_is_learned_does_not_only_grow() {
+    let mut history = History::new();
+    let mut late = Vec::new();
+    for round in 0..60 {
+        // 18 to 22 s, in an order of no meaning.
+        let wait = patient().expecting(history.estimate("import"));
+        let waited = wait_for(import(18_000 + round * 37 % 60 * 67), wait).await;
+        history.add("import", waited.outcome.unwrap().took);
+        late.push(waited.late);
+    }
+    let typical = history.estimate("import").unwrap().typical;
+    assert!(typical.abs_diff(ms(20_000)) < ms(1500), "{typical:?}");
+    late.sort_unstable();
+    assert!(late[late.len() / 2] <= ms(150), "{late:?}");
 }
 
 #[tokio::test]

@@ -74,9 +74,13 @@ async fn makespan(count: u64) -> Result<Duration> {
         Engine::new(site.wiring.store.clone(), site.wiring.world(), Arc::new(SystemClock), Arc::new(Unobserved));
     let begun = site.sim.clock().now();
     let all = names.iter().map(|name| deploy(&site, &engine, name));
-    let results: Result<Vec<()>> = join_all(all).await.into_iter().collect();
-    results?;
-    Ok(site.sim.clock().now().saturating_sub(begun))
+    let results = join_all(all).await;
+    let took = site.sim.clock().now().saturating_sub(begun);
+    let failed: Vec<String> = results.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect();
+    if !failed.is_empty() {
+        bail!("{} of {count} were not deployed: {}", failed.len(), failed.join("; "));
+    }
+    Ok(took)
 }
 
 /// Plans and carries out one of them, as the command does.

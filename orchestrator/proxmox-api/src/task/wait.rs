@@ -47,6 +47,17 @@ impl Wait {
         self
     }
 
+    /// When a task ended that ran at one question and had ended at the next. One that had
+    /// ended at the first question ended nobody knows when before it; it counts as earlier
+    /// than it was expected, or else what is expected could only ever grow.
+    fn ended(&self, ran_at: Option<Duration>, now: Duration) -> Duration {
+        match (ran_at, self.estimate) {
+            (Some(before), _) => before + now.saturating_sub(before) / 2,
+            (None, Some(estimate)) => now.saturating_sub(estimate.spread),
+            (None, None) => now,
+        }
+    }
+
     /// How long to wait before there can be anything to see, if that is known.
     pub(crate) fn first_pause(&self) -> Option<Duration> {
         match Polls::new(self.estimate).pause(self.started) {
@@ -61,7 +72,7 @@ impl Wait {
 pub struct TaskEnd {
     /// Warnings in its log.
     pub warnings: u32,
-    /// From its start to when its end was noticed; for [`super::History`].
+    /// From its start to its end, as well as the questions tell; for [`super::History`].
     pub took: Duration,
     /// How often it was asked about.
     pub questions: u32,
@@ -77,6 +88,7 @@ impl Client {
         let elapsed = || self.clock().now().saturating_sub(begin) + wait.started;
         let mut polls = Polls::new(wait.estimate);
         let mut questions = 0;
+        let mut ran_at = None;
         let mut unreachable = false;
         loop {
             let pause = match polls.pause(elapsed()) {
@@ -93,10 +105,12 @@ impl Client {
             questions += 1;
             unreachable = false;
             match self.task_state(upid).await {
-                Ok(TaskState::Running) => {}
-                Ok(TaskState::Ended(Exit::Ok)) => return Ok(TaskEnd { warnings: 0, took: elapsed(), questions }),
+                Ok(TaskState::Running) => ran_at = Some(elapsed()),
+                Ok(TaskState::Ended(Exit::Ok)) => {
+                    return Ok(TaskEnd { warnings: 0, took: wait.ended(ran_at, elapsed()), questions });
+                }
                 Ok(TaskState::Ended(Exit::Warnings(warnings))) => {
-                    return Ok(TaskEnd { warnings, took: elapsed(), questions });
+                    return Ok(TaskEnd { warnings, took: wait.ended(ran_at, elapsed()), questions });
                 }
                 Ok(TaskState::Ended(exit)) => return Err(self.failure(upid, &exit).await),
                 Err(error) if error.class().is_repeatable() => unreachable = true,

@@ -219,7 +219,10 @@ impl Hypervisor for ProxmoxHost {
             }
             Err(error) => {
                 match error.class() {
-                    Class::State(State::AgentSilent | State::Stopped) | Class::Transient | Class::NotSent => Ok(None),
+                    Class::State(State::AgentSilent | State::Stopped) | Class::Transient | Class::NotSent => {
+                        self.is_silent(vm).await;
+                        Ok(None)
+                    }
                     _ => Err(self
                         .fault(&error, format!("Failed to read `{path}` of VM `{}` through its agent", vm.deployment))),
                 }
