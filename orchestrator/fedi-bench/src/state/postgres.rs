@@ -29,7 +29,7 @@ pub(crate) const NAMES: &[&str] = &[
 ];
 
 /// Rows of each table, so that the database has 1 GB with its indexes.
-const ROWS: u64 = 400_000;
+const ROWS: u64 = 460_000;
 /// Tables, so that there is work for two at once.
 const TABLES: u32 = 4;
 
