@@ -298,6 +298,26 @@ async fn every_number_is_taken() {
     assert!(error.hint.unwrap().contains("last-vmid"));
 }
 
+/// Until an import has ended, its VM is in no pool, and no list has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_in_the_midst_of_its_import_keeps_its_number() {
+    let tuning = Tuning { import_delay: Duration::from_secs(1), ..quick() };
+    let place = place_with(cluster(tuning), |_| {}).await.with_image().await;
+    let (one, two) = (vm("one", &place.image), vm("two", &place.image));
+    let (first, second) = (NoStep::default(), NoStep::default());
+    let later = async {
+        let begun = || place.sim.tasks().iter().any(|task| task.upid.contains(":qmcreate:") && task.status.is_none());
+        while !begun() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        place.host.ensure_vm(&two, &second).await
+    };
+    let (one, two) = tokio::join!(place.host.ensure_vm(&one, &first), later);
+    assert_eq!((one.unwrap().vmid, two.unwrap().vmid), (Some(9000), Some(9001)));
+    let posts = place.sim.requests().iter().filter(|it| it.method == "POST" && it.path.ends_with("/qemu")).count();
+    assert_eq!(posts, 2, "nobody tried a number that was taken");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_at_once_take_two_numbers() {
     let place = place().await.with_image().await;

@@ -166,15 +166,16 @@ mod tests {
     /// Around the sizes from which on another thread digests, and ends in mid-buffer.
     #[test]
     fn small_and_large_files_are_copied_and_digested() {
-        let bytes: Vec<u8> = (0..LARGE * 2 + 13).map(|at| (at * at >> 7) as u8).collect();
-        for size in [0, 1, BUFFER, LARGE as usize - 1, LARGE as usize, bytes.len()] {
+        let bytes: Vec<u8> = (0..LARGE * 2 + 13).map(|at| (at * at).to_le_bytes()[1]).collect();
+        let large = usize::try_from(LARGE).unwrap();
+        for size in [0, 1, BUFFER, large - 1, large, bytes.len()] {
             copied(&bytes[..size], false);
         }
     }
 
     #[test]
     fn holes_of_a_large_file_are_zeros() {
-        let mut bytes = vec![0; LARGE as usize * 3];
+        let mut bytes = vec![0; 3 * usize::try_from(LARGE).unwrap()];
         bytes[5_000_000] = 1;
         copied(&bytes, true);
     }

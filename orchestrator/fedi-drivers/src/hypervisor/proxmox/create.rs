@@ -76,61 +76,72 @@ impl ProxmoxHost {
     }
 
     async fn create(&self, vm: &Vm, cx: &dyn StepContext) -> Result<Vm, DriverError> {
-        let what = || format!("Failed to create VM `{}` on host `{}`", vm.deployment, self.name);
         let _turn = self.turn_to_import(cx).await?;
-        let wanted = self.wanted(vm);
         let mut taken = Vec::new();
         for _ in 0..TRIES {
             let vmid = self.choose(vm, &taken, cx).await?;
-            // A minute for clocks that differ: the node's own decides what "since" is.
-            let since = jiff::Timestamp::now().as_second().saturating_sub(60);
-            if cx.recall("upid").await.is_some_and(|text| !text.is_empty()) {
-                // That of an earlier try; it must not be taken for this one's.
-                cx.note("upid", "").await?;
-            }
-            cx.note("since", &since.to_string()).await?;
-            cx.note("vmid", &vmid.to_string()).await?;
-            self.vms.forget().await;
-            let begun = self.node().vm(vmid).create(&wanted).await;
-            self.vms.forget().await;
+            let made = self.create_as(vm, vmid, cx).await;
+            // Until it is in our pool, at the end of the create, no list has it.
             self.chosen.lock().await.retain(|other| *other != vmid);
-            let like = Vm { vmid: Some(vmid), ..vm.clone() };
-            let upid = match begun {
-                Ok(upid) => upid,
-                Err(error) if error.class().is_exists() => {
-                    if let Some(found) = self.find(&like).await? {
-                        return self.change(vm, found, cx).await;
-                    }
-                    self.tell_if_stuck(vmid, cx).await;
-                    cx.progress(&format!("VM {vmid} was taken meanwhile; taking another number"), None, None);
-                    taken.push(vmid);
-                    continue;
-                }
-                // It may have been done, and it may still run.
-                Err(error) if *error.class() == Class::Ambiguous => {
-                    let lost = || self.fault(&error, what()).left(self.may_have_left(vmid));
-                    let begun = self.begun(Some(vmid), cx).await.map_err(|error| self.fault(&error, what()))?;
-                    let upid = begun.ok_or_else(lost)?;
-                    self.await_create(&like, &upid, cx).await?;
-                    // It may be an earlier create of the same number, of a VM that is gone.
-                    return match self.find(&like).await? {
-                        Some(found) => self.change(vm, found, cx).await,
-                        None => Err(lost()),
-                    };
-                }
-                Err(error) => return Err(self.fault(&error, what())),
-            };
-            cx.note("upid", &upid.to_string()).await?;
-            self.await_create(&like, &upid, cx).await?;
-            self.seen.lock().await.insert(vmid, vm.uuid);
-            if !vm.running {
-                return Ok(Vm { running: false, ..like });
+            if let Some(made) = made? {
+                return Ok(made);
             }
-            self.see_it_start(&like, cx).await?;
-            return Ok(Vm { running: true, ..like });
+            taken.push(vmid);
         }
-        Err(DriverError::new(DriverErrorKind::Unavailable, what())
-            .cause(format!("{TRIES} numbers in a row were taken by others at the same moment")))
+        Err(DriverError::new(
+            DriverErrorKind::Unavailable,
+            format!("Failed to create VM `{}` on host `{}`", vm.deployment, self.name),
+        )
+        .cause(format!("{TRIES} numbers in a row were taken by others at the same moment")))
+    }
+
+    /// The same with this number; `None` if that was taken meanwhile.
+    async fn create_as(&self, vm: &Vm, vmid: u32, cx: &dyn StepContext) -> Result<Option<Vm>, DriverError> {
+        let what = || format!("Failed to create VM `{}` on host `{}`", vm.deployment, self.name);
+        // A minute for clocks that differ: the node's own decides what "since" is.
+        let since = jiff::Timestamp::now().as_second().saturating_sub(60);
+        if cx.recall("upid").await.is_some_and(|text| !text.is_empty()) {
+            // That of an earlier try; it must not be taken for this one's.
+            cx.note("upid", "").await?;
+        }
+        cx.note("since", &since.to_string()).await?;
+        cx.note("vmid", &vmid.to_string()).await?;
+        self.vms.forget().await;
+        let begun = self.node().vm(vmid).create(&self.wanted(vm)).await;
+        self.vms.forget().await;
+        let like = Vm { vmid: Some(vmid), ..vm.clone() };
+        let upid = match begun {
+            Ok(upid) => upid,
+            Err(error) if error.class().is_exists() => {
+                if let Some(found) = self.find(&like).await? {
+                    return self.change(vm, found, cx).await.map(Some);
+                }
+                self.tell_if_stuck(vmid, cx).await;
+                cx.progress(&format!("VM {vmid} was taken meanwhile; taking another number"), None, None);
+                return Ok(None);
+            }
+            // It may have been done, and it may still run.
+            Err(error) if *error.class() == Class::Ambiguous => {
+                let lost = || self.fault(&error, what()).left(self.may_have_left(vmid));
+                let begun = self.begun(Some(vmid), cx).await.map_err(|error| self.fault(&error, what()))?;
+                let upid = begun.ok_or_else(lost)?;
+                self.await_create(&like, &upid, cx).await?;
+                // It may be an earlier create of the same number, of a VM that is gone.
+                return match self.find(&like).await? {
+                    Some(found) => self.change(vm, found, cx).await.map(Some),
+                    None => Err(lost()),
+                };
+            }
+            Err(error) => return Err(self.fault(&error, what())),
+        };
+        cx.note("upid", &upid.to_string()).await?;
+        self.await_create(&like, &upid, cx).await?;
+        self.seen.lock().await.insert(vmid, vm.uuid);
+        if !vm.running {
+            return Ok(Some(Vm { running: false, ..like }));
+        }
+        self.see_it_start(&like, cx).await?;
+        Ok(Some(Vm { running: true, ..like }))
     }
 
     /// Waits until few enough imports run.

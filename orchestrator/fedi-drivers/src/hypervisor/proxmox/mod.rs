@@ -66,7 +66,7 @@ pub struct ProxmoxHost {
     token: String,
     memory: Arc<dyn Memory>,
     clock: Arc<dyn Clock>,
-    /// Numbers that this process has chosen and not used yet.
+    /// Numbers that this process has chosen, of VMs that no list has yet.
     chosen: Mutex<Vec<u32>>,
     /// All VMs that the token may see.
     vms: Recent<Vec<VmEntry>>,
