@@ -86,6 +86,12 @@ fn is_shared(app: &App, item: &Item) -> bool {
 /// What to do to prove that the snapshot can be restored. The inputs are those of a
 /// deployment of its own, which is gone afterwards.
 pub fn plan_drill(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, PlanError> {
+    // Whoever rehearses thinks of the deployment, not of the one that goes again.
+    let rehearsed = |error| PlanError { deployment: inputs.snapshot.at.deployment.clone(), ..error };
+    rehearsal(inputs, known).map_err(rehearsed)
+}
+
+fn rehearsal(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, PlanError> {
     let checked = Planned::check(REHEARSE, inputs, known)?;
     let mut refusals = Vec::new();
     if let Some((item, _)) = checked.app.items.iter().find(|(_, item)| is_shared(checked.app, item)) {

@@ -179,6 +179,15 @@ fn a_rehearsal_leaves_nothing_and_has_neither_name_nor_right() {
 }
 
 #[test]
+fn a_rehearsal_is_refused_in_the_name_of_what_is_rehearsed() {
+    let mut world = empty_world();
+    world.deployment.name = DeploymentName::new("matrix-drill").unwrap();
+    let snapshot = snapshot(1 << 60);
+    let error = plan_drill(&inputs(&world, &snapshot), &world.known).unwrap_err();
+    assert_eq!(error.deployment, name("matrix"), "{error:?}");
+}
+
+#[test]
 fn a_clone_takes_an_application_that_can_take_another_name() {
     let mut world = empty_world();
     world.deployment.name = DeploymentName::new("copy").unwrap();
