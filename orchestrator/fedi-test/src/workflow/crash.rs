@@ -27,7 +27,8 @@ pub async fn crashes_at_every_append<T: Testbed>(make: impl AsyncFn() -> T) {
         };
         assert!(matches!(outcome, Outcome::Completed { .. } | Outcome::NothingToDo), "{at:?}: {outcome:?}");
         assert_eq!(testbed.snapshot().await, goal, "{at:?}");
-        assert!(testbed.plan().await.is_empty(), "{at:?}: nothing is left to do");
+        let left = testbed.plan().await;
+        assert!(left.is_empty(), "{at:?}: nothing is left to do: {left:#?}");
         assert_at_most_twice(at, calls, world.calls());
     }
 }

@@ -165,6 +165,15 @@ fn man_pages() {
         .collect();
     pages.sort();
     assert_snapshot!(pages.join("\n"), @"
+    fedi-backup-check.1
+    fedi-backup-create.1
+    fedi-backup-drill.1
+    fedi-backup-list.1
+    fedi-backup-prune.1
+    fedi-backup-restore.1
+    fedi-backup-show.1
+    fedi-backup.1
+    fedi-clone.1
     fedi-completions.1
     fedi-deploy.1
     fedi-destroy.1
