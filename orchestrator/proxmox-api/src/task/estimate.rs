@@ -47,7 +47,7 @@ impl History {
         let typical = median(&mut times)?;
         let mut distances: Vec<Duration> = times.iter().map(|time| time.abs_diff(typical)).collect();
         let distance = median(&mut distances)?;
-        Some(Estimate { typical, spread: distance.mul_f64(1.5).max(least_spread(typical)) })
+        Some(Estimate { typical, spread: distance.mul_f64(2.0).max(least_spread(typical)) })
     }
 }
 

@@ -47,15 +47,16 @@ impl Wait {
         self
     }
 
-    /// When a task ended that ran at one question and had ended at the next. One that had
-    /// ended at the first question ended nobody knows when before it; it counts as earlier
-    /// than it was expected, or else what is expected could only ever grow.
-    fn ended(&self, ran_at: Option<Duration>, now: Duration) -> Duration {
-        match (ran_at, self.estimate) {
-            (Some(before), _) => before + now.saturating_sub(before) / 2,
-            (None, Some(estimate)) => now.saturating_sub(estimate.spread),
-            (None, None) => now,
-        }
+    /// A task that ran at one question and had ended at the next ended between them. One
+    /// that had ended at the first question ended nobody knows when before it; it counts as
+    /// earlier than it was expected, or else what is expected could only ever grow.
+    fn end(&self, warnings: u32, ran_at: Option<Duration>, now: Duration, questions: u32) -> TaskEnd {
+        let ago = match (ran_at, self.estimate) {
+            (Some(before), _) => now.saturating_sub(before) / 2,
+            (None, Some(estimate)) => estimate.spread,
+            (None, None) => Duration::ZERO,
+        };
+        TaskEnd { warnings, took: now.saturating_sub(ago), ago, questions }
     }
 
     /// How long to wait before there can be anything to see, if that is known.
@@ -74,6 +75,8 @@ pub struct TaskEnd {
     pub warnings: u32,
     /// From its start to its end, as well as the questions tell; for [`super::History`].
     pub took: Duration,
+    /// How long before it was noticed that was.
+    pub ago: Duration,
     /// How often it was asked about.
     pub questions: u32,
 }
@@ -106,11 +109,9 @@ impl Client {
             unreachable = false;
             match self.task_state(upid).await {
                 Ok(TaskState::Running) => ran_at = Some(elapsed()),
-                Ok(TaskState::Ended(Exit::Ok)) => {
-                    return Ok(TaskEnd { warnings: 0, took: wait.ended(ran_at, elapsed()), questions });
-                }
+                Ok(TaskState::Ended(Exit::Ok)) => return Ok(wait.end(0, ran_at, elapsed(), questions)),
                 Ok(TaskState::Ended(Exit::Warnings(warnings))) => {
-                    return Ok(TaskEnd { warnings, took: wait.ended(ran_at, elapsed()), questions });
+                    return Ok(wait.end(warnings, ran_at, elapsed(), questions));
                 }
                 Ok(TaskState::Ended(exit)) => return Err(self.failure(upid, &exit).await),
                 Err(error) if error.class().is_repeatable() => unreachable = true,

@@ -135,12 +135,12 @@ impl ProxmoxHost {
             Err(error) => return Err(self.fault(&error, what())),
         };
         cx.note("upid", &upid.to_string()).await?;
-        self.await_create(&like, &upid, cx).await?;
+        let ago = self.await_create(&like, &upid, cx).await?;
         self.seen.lock().await.insert(vmid, vm.uuid);
         if !vm.running {
             return Ok(Some(Vm { running: false, ..like }));
         }
-        self.see_it_start(&like, cx).await?;
+        self.see_it_start(&like, ago, cx).await?;
         Ok(Some(Vm { running: true, ..like }))
     }
 
@@ -162,7 +162,8 @@ impl ProxmoxHost {
         }
     }
 
-    async fn await_create(&self, vm: &Vm, upid: &Upid, cx: &dyn StepContext) -> Result<(), DriverError> {
+    /// Waits for the end of a create; how long ago that was.
+    async fn await_create(&self, vm: &Vm, upid: &Upid, cx: &dyn StepContext) -> Result<Duration, DriverError> {
         let key = format!("import {} {} {}", self.settings.image_storage, self.settings.vm_storage, vm.image);
         let wait = Wait::up_to(CREATE).expecting(self.estimate(&key).await);
         cx.progress("importing the image", None, None);
@@ -172,7 +173,7 @@ impl ProxmoxHost {
         })? {
             Ok(end) => {
                 self.took(&key, end.took).await;
-                Ok(())
+                Ok(end.ago)
             }
             Err(error) => {
                 let vmid = vm.vmid.unwrap_or_default();

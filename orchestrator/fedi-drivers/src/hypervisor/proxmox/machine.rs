@@ -191,10 +191,10 @@ impl ProxmoxHost {
 
     /// The end of a create says nothing of the start: that is a second task, which no
     /// answer names. It is given the time that starts take here, and then looked at.
-    pub(super) async fn see_it_start(&self, vm: &Vm, cx: &dyn StepContext) -> Result<(), DriverError> {
+    pub(super) async fn see_it_start(&self, vm: &Vm, ago: Duration, cx: &dyn StepContext) -> Result<(), DriverError> {
         let what = || format!("Failed to start VM `{}` on host `{}`", vm.deployment, self.name);
         let machine = self.node().vm(vm.vmid.unwrap_or_default());
-        let begun = self.clock.now();
+        let begun = self.clock.now().saturating_sub(ago);
         cx.progress("starting", None, None);
         if self.until_expected(START_KEY, begun, cx).await? {
             let status = machine.status().await.map_err(|error| self.fault(&error, what()))?;
