@@ -23,7 +23,7 @@ pub(crate) fn run(guest: &Guest, request: &RunHook) -> Result<HookResult, GuestE
         return Err(GuestError::refused(ErrorKind::Invalid, message));
     }
     let before = systemd::show_one(guest, unit)?.unit;
-    let cursor = systemd::journal_cursor(guest)?;
+    let begun = systemd::Moment::now();
     let verb = match before.active.as_str() {
         // A service with RemainAfterExit= that ran before.
         "active" => "restart",
@@ -43,7 +43,7 @@ pub(crate) fn run(guest: &Guest, request: &RunHook) -> Result<HookResult, GuestE
         Err(error) => return Err(error),
     };
     let unit_after = systemd::show_one(guest, unit)?.unit;
-    let journal = systemd::journal_since(guest, unit, cursor.as_deref(), LINES)?;
+    let journal = systemd::journal_since(guest, unit, begun, LINES)?;
     Ok(HookResult { succeeded, timed_out, unit: unit_after, journal })
 }
 

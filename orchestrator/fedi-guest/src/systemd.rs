@@ -150,34 +150,77 @@ pub(crate) fn stop_all(guest: &Guest, units: &[String], limit: Duration) -> Resu
     command::run(systemctl, limit).map(drop)
 }
 
-/// The journal's end, to read on from with [`journal_since`].
-pub(crate) fn journal_cursor(guest: &Guest) -> Result<Option<String>, GuestError> {
-    let mut journalctl = guest.command("journalctl");
-    journalctl.args(["--quiet", "--no-pager", "--lines=1", "--output=cat", "--show-cursor"]);
-    let text = command::succeed(journalctl, SHORT)?;
-    Ok(text.lines().rev().find_map(|line| line.strip_prefix("-- cursor: ")).map(str::to_owned))
+/// A moment of the journal, in microseconds since the machine started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    /// Now; a clock that is set does not move it. Read on from it with [`journal_since`].
+    pub(crate) fn now() -> Self {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let micros = now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1_000;
+        Self(micros)
+    }
 }
 
-/// The last lines that a unit wrote after `cursor`.
-pub(crate) fn journal_since(
-    guest: &Guest,
-    unit: &str,
-    cursor: Option<&str>,
-    lines: usize,
-) -> Result<Vec<String>, GuestError> {
+/// The last lines, at most `lines`, that a unit wrote after a moment of this boot.
+///
+/// Not by `--after-cursor`: together with `--unit` it leaves out the unit's first line where
+/// the journal's last entry was another unit's (systemd 252), and it counts lines from the start.
+pub(crate) fn journal_since(guest: &Guest, unit: &str, since: Moment, lines: usize) -> Result<Vec<String>, GuestError> {
     check_name(unit)?;
     // What the unit wrote last may still be on its way to the journal.
     let mut sync = guest.command("journalctl");
     sync.arg("--sync");
     command::succeed(sync, SHORT)?;
     let mut journalctl = guest.command("journalctl");
-    journalctl.args(["--quiet", "--no-pager", "--output=cat", "--boot"]);
+    journalctl.args(["--quiet", "--no-pager", "--boot", "--reverse", "--output=json", "--output-fields=MESSAGE"]);
     journalctl.arg(format!("--unit={unit}")).arg(format!("--lines={lines}"));
-    if let Some(cursor) = cursor {
-        journalctl.arg(format!("--after-cursor={cursor}"));
+    Ok(parse_journal(&command::succeed(journalctl, SHORT)?, since))
+}
+
+/// Reads journal entries, the newest first, up to the first one before `since`; oldest first.
+fn parse_journal(text: &str, since: Moment) -> Vec<String> {
+    let entries = text.lines().filter_map(|line| serde_json::from_str::<Entry>(line).ok());
+    let mut lines: Vec<String> =
+        entries.take_while(|entry| entry.moment() >= Some(since)).map(|entry| entry.message.text()).collect();
+    lines.reverse();
+    lines
+}
+
+/// An entry as `journalctl --output=json` prints it; see systemd.journal-fields(7).
+#[derive(serde::Deserialize)]
+struct Entry {
+    #[serde(rename = "__MONOTONIC_TIMESTAMP")]
+    monotonic: String,
+    #[serde(rename = "MESSAGE", default)]
+    message: Message,
+}
+
+impl Entry {
+    fn moment(&self) -> Option<Moment> {
+        self.monotonic.parse().ok().map(Moment)
     }
-    let text = command::succeed(journalctl, SHORT)?;
-    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// Text, or bytes where it is no UTF-8, or nothing where it is too large for JSON.
+#[derive(Default, serde::Deserialize)]
+#[serde(untagged)]
+enum Message {
+    Text(String),
+    Bytes(Vec<u8>),
+    #[default]
+    Nothing,
+}
+
+impl Message {
+    fn text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Self::Nothing => "(too long to show)".to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -194,6 +237,22 @@ mod tests {
         assert_eq!(shown[0].unit.restarts, Some(2));
         assert_eq!(shown[1].parts, ["a.service", "c.service"]);
         assert_eq!(shown[1].unit.result, None);
+    }
+
+    #[test]
+    fn reads_the_journal_backwards_up_to_a_moment() {
+        let text = concat!(
+            r#"{"__MONOTONIC_TIMESTAMP":"30","MESSAGE":null}"#,
+            "\n",
+            r#"{"__MONOTONIC_TIMESTAMP":"20","MESSAGE":[104,105,255]}"#,
+            "\n",
+            r#"{"__MONOTONIC_TIMESTAMP":"10","MESSAGE":"first"}"#,
+            "\n",
+            r#"{"__MONOTONIC_TIMESTAMP":"9","MESSAGE":"of the run before"}"#,
+            "\n",
+        );
+        assert_eq!(parse_journal(text, Moment(10)), ["first", "hi\u{fffd}", "(too long to show)"]);
+        assert_eq!(parse_journal("", Moment(0)), [""; 0]);
     }
 
     #[test]

@@ -96,6 +96,28 @@ fn not_well_is_told() -> Result<()> {
     Ok(())
 }
 
+/// A hook's own lines, its last ones, from its first word on and from this run alone.
+#[test]
+fn what_a_hook_writes_is_told() -> Result<()> {
+    let Some(guest) = harness::boot() else { return Ok(()) };
+    let mut session = guest.session()?;
+    for (name, script) in [("brief", "echo once"), ("long", "seq 100")] {
+        let unit = format!("[Service]\nType=oneshot\nExecStart=/bin/sh -c \"{script}\"\n");
+        guest.run(&format!("printf '%s' '{unit}' >/run/systemd/system/{name}.service"))?;
+    }
+    guest.run("systemctl daemon-reload")?;
+    for _ in 0..20 {
+        let brief = session.ok(RunHook { unit: "brief.service".to_owned(), timeout_s: 30 })?.journal;
+        assert_eq!(brief.iter().filter(|line| *line == "once").count(), 1, "{brief:?}");
+    }
+    let long = session.ok(RunHook { unit: "long.service".to_owned(), timeout_s: 30 })?.journal;
+    let numbers: Vec<u32> = long.iter().filter_map(|line| line.parse().ok()).collect();
+    assert_eq!(long.len(), 40);
+    assert!(numbers.len() >= 35, "{long:?}");
+    assert_eq!(numbers, (101 - u32::try_from(numbers.len())?..=100).collect::<Vec<_>>());
+    Ok(())
+}
+
 #[test]
 fn a_failure_is_forgotten_with_its_unit() -> Result<()> {
     let Some(guest) = harness::boot() else { return Ok(()) };
