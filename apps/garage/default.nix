@@ -48,6 +48,24 @@ let
     ${pkgs.bash}/bin/bash ${./provision.sh} ${plan}
   '';
 
+  # What makes them, once `server` runs.
+  provisioning = unit: server: {
+    requires = [ server ];
+    after = [ server ];
+    path = [
+      pkgs.coreutils
+      pkgs.curl
+      pkgs.jq
+    ];
+    environment.ADMIN = "http://127.0.0.1:3903";
+    script = provision;
+    serviceConfig = {
+      Type = "oneshot";
+      RemainAfterExit = true;
+      RuntimeDirectory = unit;
+    };
+  };
+
   proxy = port: extra: {
     proxyPass = "http://127.0.0.1:${toString port}";
     extraConfig = ''
@@ -112,22 +130,8 @@ in
         };
       };
 
-      fedi-garage-provision = {
+      fedi-garage-provision = provisioning "fedi-garage-provision" "garage.service" // {
         description = "Layout, keys and buckets of Garage";
-        requires = [ "garage.service" ];
-        after = [ "garage.service" ];
-        path = [
-          pkgs.coreutils
-          pkgs.curl
-          pkgs.jq
-        ];
-        environment.ADMIN = "http://127.0.0.1:3903";
-        script = provision;
-        serviceConfig = {
-          Type = "oneshot";
-          RemainAfterExit = true;
-          RuntimeDirectory = "fedi-garage-provision";
-        };
       };
 
       # What `fedi-garage-serve` stands on. The rendered environment is for the gate's units.
@@ -156,23 +160,12 @@ in
           ];
         };
       };
-      fedi-garage-serve = mkIf (cfg.carry == "buckets") {
-        description = "Buckets of Garage, for fedi alone";
-        requires = [ "fedi-garage-store.service" ];
-        after = [ "fedi-garage-store.service" ];
-        path = [
-          pkgs.coreutils
-          pkgs.curl
-          pkgs.jq
-        ];
-        environment.ADMIN = "http://127.0.0.1:3903";
-        script = provision;
-        serviceConfig = {
-          Type = "oneshot";
-          RemainAfterExit = true;
-          RuntimeDirectory = "fedi-garage-serve";
-        };
-      };
+      fedi-garage-serve = mkIf (cfg.carry == "buckets") (
+        provisioning "fedi-garage-serve" "fedi-garage-store.service"
+        // {
+          description = "Buckets of Garage, for fedi alone";
+        }
+      );
 
       fedi-garage-probe = {
         description = "Probe of Garage";
