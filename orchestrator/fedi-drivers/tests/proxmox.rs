@@ -16,7 +16,7 @@ use fedi_model::name::{AppName, DeploymentName, HostName};
 use fedi_model::resource::{Image, NicAddress, Vm};
 use fedi_sim::backend::ModelSettings;
 use fedi_sim::faults::{Command, Crash, Fault, RequestFault, RequestMatch};
-use fedi_sim::{SimBuilder, SimHandle, StorageSetup, Tuning, Version};
+use fedi_sim::{SimBuilder, SimHandle, StorageSetup, Tuning, Version, empty_qcow2};
 use proxmox_api::Counter;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -111,18 +111,6 @@ fn settings(sim: &SimHandle) -> Settings {
     }
 }
 
-/// A qcow2 of version 3 that is empty: a header and nothing else of use.
-fn qcow2() -> Vec<u8> {
-    let mut file = vec![0_u8; 1 << 16];
-    file[..4].copy_from_slice(b"QFI\xfb");
-    file[4..8].copy_from_slice(&3_u32.to_be_bytes());
-    file[20..24].copy_from_slice(&16_u32.to_be_bytes());
-    file[24..32].copy_from_slice(&(1_u64 << 30).to_be_bytes());
-    file[36..40].copy_from_slice(&1_u32.to_be_bytes());
-    file[100..104].copy_from_slice(&104_u32.to_be_bytes());
-    file
-}
-
 async fn place() -> Place {
     place_with(cluster(quick()), |_| {}).await
 }
@@ -131,7 +119,7 @@ async fn place_with(sim: SimBuilder, change: impl FnOnce(&mut Settings)) -> Plac
     let sim = sim.start().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path: PathBuf = folder.path().join("guest.qcow2");
-    let bytes = qcow2();
+    let bytes = empty_qcow2();
     std::fs::write(&path, &bytes).unwrap();
     let sha256 = hex::encode(Sha256::digest(&bytes));
     let mut settings = settings(&sim);

@@ -61,5 +61,6 @@ pub use config::{
 pub use handle::{SimHandle, TaskView, VmView};
 pub use http::Limits;
 pub use sim::Tuning;
+pub use storage::empty_qcow2;
 pub use traffic::RequestRecord;
 pub use version::Version;

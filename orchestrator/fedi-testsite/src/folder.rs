@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use age::secrecy::ExposeSecret;
 use fedi_inventory::Environment;
+use fedi_sim::empty_qcow2;
 use sha2::{Digest, Sha256};
 
 /// Where everything of a site is.
@@ -103,7 +104,7 @@ impl Layout {
         secret_file(&self.config().join("age.key"), identity.to_string().expose_secret());
         secret_file(&self.config().join("ssh_ed25519"), "of a stand-in\n");
         fs::write(self.config().join("ssh_ed25519.pub"), SSH_PUBLIC).unwrap();
-        fs::write(self.image(), qcow2()).unwrap();
+        fs::write(self.image(), empty_qcow2()).unwrap();
         let system = self.systems().join("matrix");
         fs::create_dir_all(system.join("bin")).unwrap();
         fs::write(system.join("bin/switch-to-configuration"), "#!/bin/sh\nexit 0\n").unwrap();
@@ -158,16 +159,4 @@ fn secret_file(path: &Path, text: &str) {
     use std::io::Write;
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
     file.write_all(text.as_bytes()).unwrap();
-}
-
-/// A qcow2 of version 3 that is empty: a header and nothing else of use.
-fn qcow2() -> Vec<u8> {
-    let mut file = vec![0_u8; 1 << 16];
-    file[..4].copy_from_slice(b"QFI\xfb");
-    file[4..8].copy_from_slice(&3_u32.to_be_bytes());
-    file[20..24].copy_from_slice(&16_u32.to_be_bytes());
-    file[24..32].copy_from_slice(&(1_u64 << 30).to_be_bytes());
-    file[36..40].copy_from_slice(&1_u32.to_be_bytes());
-    file[100..104].copy_from_slice(&104_u32.to_be_bytes());
-    file
 }

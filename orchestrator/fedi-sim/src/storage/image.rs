@@ -99,6 +99,16 @@ pub(crate) fn qcow2_header(virtual_size: u64) -> Vec<u8> {
     header
 }
 
+/// A qcow2 of version 3 that is an empty disk of 1 GiB: what tests and demonstrations
+/// upload as a guest image. Always the same bytes.
+pub fn empty_qcow2() -> Vec<u8> {
+    let mut file = qcow2_header(1 << 30);
+    // One entry in the table of the first level.
+    file[36..40].copy_from_slice(&1_u32.to_be_bytes());
+    file.resize(1 << 16, 0);
+    file
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

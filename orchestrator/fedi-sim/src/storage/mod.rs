@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use content::{content_alloc, content_attributes, content_copy, content_delete, content_info, content_list};
 pub(crate) use copy::{Copies, Copy, Target, allocate, copy_volume, free, is_base_in_use};
 pub(crate) use download::download_url;
+pub use image::empty_qcow2;
 pub(crate) use image::{inspect_untrusted, qcow2_header, sha256_of};
 pub(crate) use info::{node_storages, storage_config, storage_index, storage_read, storage_status};
 pub(crate) use name::{Kind, VolumeName, check_volume_access, parse_volume_id, parse_volume_name};

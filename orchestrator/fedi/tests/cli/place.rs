@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fedi_sim::backend::ModelSettings;
 use fedi_sim::faults::Command;
-use fedi_sim::{SimBuilder, SimHandle, StorageSetup, Tuning, Version};
+use fedi_sim::{SimBuilder, SimHandle, StorageSetup, Tuning, Version, empty_qcow2};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Runtime;
 
@@ -57,7 +57,7 @@ impl Place {
         let host = host.replace(&host[start..start + 95], sim.fingerprint()) + &format!("servers = [\"{server}\"]\n");
         machine.write("inventory/hosts/here/host.toml", &host);
         machine.write_private("config/credentials/here/proxmox-token", &sim.token("fedi@pve!deploy").unwrap());
-        std::fs::write(machine.path("inventory/guest.qcow2"), qcow2()).unwrap();
+        std::fs::write(machine.path("inventory/guest.qcow2"), empty_qcow2()).unwrap();
         Self { sim, machine, runtime }
     }
 
@@ -137,16 +137,4 @@ impl Begun {
         output.stderr = self.told.into_bytes();
         machine.tell(&output)
     }
-}
-
-/// A qcow2 of version 3 that is empty: a header and nothing else of use.
-pub(crate) fn qcow2() -> Vec<u8> {
-    let mut file = vec![0_u8; 1 << 16];
-    file[..4].copy_from_slice(b"QFI\xfb");
-    file[4..8].copy_from_slice(&3_u32.to_be_bytes());
-    file[20..24].copy_from_slice(&16_u32.to_be_bytes());
-    file[24..32].copy_from_slice(&(1_u64 << 30).to_be_bytes());
-    file[36..40].copy_from_slice(&1_u32.to_be_bytes());
-    file[100..104].copy_from_slice(&104_u32.to_be_bytes());
-    file
 }

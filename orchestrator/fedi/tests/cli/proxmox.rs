@@ -1,10 +1,11 @@
 //! Against a simulated Proxmox VE: rights, images and plans.
 
+use fedi_sim::empty_qcow2;
 use insta::assert_snapshot;
 use tokio::runtime::Runtime;
 
 use crate::administrator::administrate;
-use crate::place::{Place, bare, qcow2};
+use crate::place::{Place, bare};
 use crate::support::{Machine, json_lines};
 
 #[test]
@@ -145,7 +146,7 @@ fn images() {
     ----- stdout -----
     {"bytes":65536,"current":true,"file":"fedi-guest-041c707a5145acfb.qcow2","schema":1}
     "#);
-    let mut other = qcow2();
+    let mut other = empty_qcow2();
     other[1000] = 1;
     std::fs::write(machine.path("inventory/guest.qcow2"), other).unwrap();
     machine.fedi("image push here");

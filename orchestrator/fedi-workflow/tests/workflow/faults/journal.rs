@@ -34,7 +34,7 @@ async fn two_fedi_at_once() {
         return;
     }
     let site = site().await;
-    // Ten minutes by the node's clock: the other one is at it for as long as this takes.
+    // An hour by the node's clock: the other one is at it for as long as this takes.
     site.sim.control(Command::ImportDelay { milliseconds: 3_600_000 }).await;
     let root = site.root().display().to_string();
     let mut command = child::command("faults::journal::deploying_child", &root);
