@@ -1,8 +1,6 @@
 //! What real Nix of this machine cannot show: other versions of it, and answers that
 //! are none. `nix` is a script here; the real one is in `real.rs`.
 
-use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -20,12 +18,10 @@ struct Fake {
 fn fake(version: &str, script: &str) -> Result<Fake> {
     let folder = tempfile::tempdir()?;
     let program = folder.path().join("nix");
-    let draft = folder.path().join("draft");
-    fs::write(&draft, format!("#!/bin/sh\n[ \"$1\" = --version ] && echo '{version}' && exit 0\n{script}\n"))?;
-    // Written by another process: a program that this one has open for writing, and with
-    // it every child that another test starts just then, cannot be executed (ETXTBSY).
-    let copied = Command::new("install").args(["-m", "755"]).args([&draft, &program]).status()?;
-    anyhow::ensure!(copied.success(), "install failed");
+    fedi_test::program(
+        &program,
+        &format!("#!/bin/sh\n[ \"$1\" = --version ] && echo '{version}' && exit 0\n{script}\n"),
+    );
     let nix = Nix::new().with_program(program);
     Ok(Fake { _folder: folder, nix })
 }

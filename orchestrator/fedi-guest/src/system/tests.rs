@@ -4,7 +4,6 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::thread::JoinHandle;
 
 use proptest::prelude::*;
@@ -64,9 +63,7 @@ impl Fixture {
         fs::create_dir_all(&bin).unwrap();
         let log = self.guest.path("/log");
         let script = format!("#!/bin/sh\necho {name} $1 >> {}\necho {name} says $1\n{more}\n", log.display());
-        let path = bin.join("switch-to-configuration");
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        fedi_test::program(&bin.join("switch-to-configuration"), &script);
         system
     }
 

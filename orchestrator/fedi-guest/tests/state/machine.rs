@@ -148,7 +148,7 @@ impl Machine {
         machine.write("/etc/fedi/manifest.json", MANIFEST.replace("@version@", version).as_bytes());
         machine.write("/var/lib/fedi/secrets/toy/signing-key", b"seed");
         machine.tool("systemctl", &SYSTEMCTL.replace("@root@", &machine.root().display().to_string()));
-        machine.tool("journalctl", "#!/bin/sh\necho '-- cursor: x'\n");
+        machine.tool("journalctl", "#!/bin/sh\n");
         Some(machine)
     }
 
@@ -173,10 +173,9 @@ impl Machine {
     /// Puts a program before the real ones.
     pub(crate) fn tool(&self, name: &str, script: &str) {
         let path = self.root().join("tools").join(name);
-        // Another name first: a program that is being written cannot be run.
+        // Another name first: there is no moment without the program.
         let new = path.with_extension("new");
-        fs::write(&new, script).unwrap();
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+        fedi_test::program(&new, script);
         fs::rename(new, path).unwrap();
     }
 

@@ -1,7 +1,6 @@
 //! `mysql` against real MariaDB servers, two of them.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -170,12 +169,8 @@ fn a_dump_that_is_killed_cut_off_or_altered_is_never_good() {
     let tools = place.path("tools");
     fs::create_dir(&tools).unwrap();
     let wrapper = |end: &str| {
-        fs::write(
-            tools.join("mariadb-dump"),
-            format!("#!/bin/sh\n/usr/bin/mariadb-dump \"$@\" | head -c 1000\n{end}\n"),
-        )
-        .unwrap();
-        fs::set_permissions(tools.join("mariadb-dump"), fs::Permissions::from_mode(0o755)).unwrap();
+        let script = format!("#!/bin/sh\n/usr/bin/mariadb-dump \"$@\" | head -c 1000\n{end}\n");
+        fedi_test::program(&tools.join("mariadb-dump"), &script);
     };
     place.work.tools.folders = vec![tools.clone()];
     wrapper("kill -9 $$");

@@ -1,6 +1,5 @@
 //! `postgres` against real servers, two of them: captured on one, restored on the other.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -236,8 +235,7 @@ fn a_dump_that_is_killed_or_called_off_is_no_capture() {
         "#!/bin/sh\nfor word; do case $last in --file) dump=$word;; esac; last=$word; done\n{} \"$@\" && rm \"$dump/toc.dat\"\nkill -9 $$\n",
         real.display()
     );
-    std::fs::write(tools.join("pg_dump"), script).unwrap();
-    std::fs::set_permissions(tools.join("pg_dump"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    fedi_test::program(&tools.join("pg_dump"), &script);
     pair.place.work.tools.folders.insert(0, tools);
     let error = pair.capture().unwrap_err();
     assert!(error.to_string().contains("signal 9"), "{error}");
