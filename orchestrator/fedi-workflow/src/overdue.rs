@@ -21,9 +21,10 @@ pub fn overdue_after(schedule: &str) -> SignedDuration {
 }
 
 /// Whether the next backup of a schedule is overdue. `since` is the last one, or when
-/// there could have been a first.
+/// there could have been a first, by the guest's clock. One that is as far ahead says
+/// nothing of its age: a clock was set, and for years no other would seem to be due.
 pub fn is_overdue(schedule: &str, since: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(since) > overdue_after(schedule)
+    now.duration_since(since).abs() > overdue_after(schedule)
 }
 
 #[cfg(test)]
@@ -39,6 +40,17 @@ mod tests {
         {
             assert!(!is_overdue(schedule, ago(fine), now), "{schedule}");
             assert!(is_overdue(schedule, ago(late), now), "{schedule}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_hides_nothing() {
+        let now: Timestamp = "2026-01-10T12:00:00Z".parse().unwrap();
+        let in_hours = |hours| now + SignedDuration::from_hours(hours);
+        // Two clocks that differ a little.
+        assert!(!is_overdue("daily", in_hours(1), now));
+        for hours in [31, 24 * 365 * 5] {
+            assert!(is_overdue("daily", in_hours(hours), now), "{hours}");
         }
     }
 }

@@ -28,6 +28,9 @@ mod retention;
 pub use lock::Lock;
 pub use retention::{Keep, to_forget};
 
+/// Begins the tag with the number of a snapshot among those of its deployment.
+const NUMBER: &str = "number:";
+
 /// The tag of snapshots from which the application was restored and verified.
 pub const PROVED: &str = "proved";
 
@@ -85,6 +88,17 @@ impl Stored {
     /// Whether the application was restored from it and verified.
     pub fn is_proved(&self) -> bool {
         self.tags.iter().any(|tag| tag == PROVED)
+    }
+
+    /// Its number among those of its deployment, from 1; 0 where it has none.
+    fn number(&self) -> u64 {
+        self.tags.iter().find_map(|tag| tag.strip_prefix(NUMBER)?.parse().ok()).unwrap_or(0)
+    }
+
+    /// What tells which of two was stored later. The time comes second: it is that of the
+    /// guest's clock, which may have been set.
+    fn order(&self) -> (u64, Timestamp, &str) {
+        (self.number(), self.time, &self.id)
     }
 }
 
@@ -153,9 +167,10 @@ impl Repository {
     /// As [`Repository::backup`], with tags of the caller's beside its own.
     pub fn backup_tagged(&self, work: &Work, stage: &Stage, more: &[String]) -> Result<Added, StateError> {
         let snapshot = stage.read()?;
+        let number = self.next_number(work, snapshot.deployment.as_str())?;
         let mut prepared = self.prepare(work)?;
         prepared.command.args(["backup", "--json", "--host", snapshot.deployment.as_str()]);
-        for tag in tags(&snapshot).iter().chain(more) {
+        for tag in tags(&snapshot).iter().chain(more).chain([&number]) {
             prepared.command.args(["--tag", tag]);
         }
         // The stage's content becomes the snapshot's top, wherever the stage lies.
@@ -199,17 +214,30 @@ impl Repository {
         }
     }
 
-    /// The snapshots of a deployment, oldest first.
+    /// The tag that tells the next snapshot from those before it, whatever the clock says.
+    fn next_number(&self, work: &Work, deployment: &str) -> Result<String, StateError> {
+        let before = self.snapshots(work, deployment)?;
+        let newest = before.iter().map(|one| one.time).max();
+        if let Some(newest) = newest.filter(|newest| *newest > Timestamp::now()) {
+            work.observer.notice(&format!(
+                "A snapshot in the repository is of {newest}, which is yet to come: check the guest's clock"
+            ));
+        }
+        let last = before.iter().map(Stored::number).max().unwrap_or(0);
+        Ok(format!("{NUMBER}{}", last.saturating_add(1)))
+    }
+
+    /// The snapshots of a deployment, oldest first, in the order in which they were stored.
     pub fn snapshots(&self, work: &Work, deployment: &str) -> Result<Vec<Stored>, StateError> {
         self.tagged(work, &format!("deployment:{deployment}"))
     }
 
-    /// The snapshots with a tag, oldest first.
+    /// The snapshots with a tag, as [`Repository::snapshots`].
     pub fn tagged(&self, work: &Work, tag: &str) -> Result<Vec<Stored>, StateError> {
         let output = self.run(work, &["snapshots", "--json", "--no-lock", "--tag", tag])?;
         let unreadable = |error| StateError::damaged(format!("restic's list of snapshots does not read: {error}"));
         let mut stored: Vec<Stored> = serde_json::from_slice(&output.stdout).map_err(unreadable)?;
-        stored.sort_by(|one, other| (one.time, &one.id).cmp(&(other.time, &other.id)));
+        stored.sort_by(|one, other| one.order().cmp(&other.order()));
         Ok(stored)
     }
 

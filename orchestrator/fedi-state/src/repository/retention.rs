@@ -33,7 +33,7 @@ impl Default for Keep {
 /// proved beside those that are tagged so.
 pub fn to_forget(stored: &[Stored], keep: &Keep, proved: &[String]) -> Vec<String> {
     let mut newest_first: Vec<&Stored> = stored.iter().collect();
-    newest_first.sort_by(|one, other| (other.time, &other.id).cmp(&(one.time, &one.id)));
+    newest_first.sort_by(|one, other| other.order().cmp(&one.order()));
     let is_proved =
         |one: &Stored| one.is_proved() || proved.iter().any(|id| *id == one.id || one.original.as_ref() == Some(id));
     let mut kept: BTreeSet<&str> = newest_first.iter().take(keep.last.max(1)).map(|one| one.id.as_str()).collect();
@@ -87,6 +87,26 @@ mod tests {
         let all = stored(&[0, 1, 24, 25, 48, 49], &[0]);
         assert_eq!(to_forget(&all, &keep, &[]), ["0001", "0002", "0004"]);
         assert_eq!(to_forget(&all, &keep, &["0002".to_owned()]), ["0000", "0001", "0004"]);
+    }
+
+    /// A clock that was ahead for one snapshot, and then far behind for another.
+    #[test]
+    fn what_was_stored_last_stays_whatever_the_clock_said() {
+        let numbered = |hours: &[i64]| {
+            let mut all = stored(hours, &[0, 1]);
+            for (number, one) in (1..).zip(&mut all) {
+                one.tags.push(format!("{}{number}", super::super::NUMBER));
+            }
+            all
+        };
+        let keep = Keep { last: 1, daily: 0, weekly: 0, monthly: 0 };
+        let all = numbered(&[0, -24, 50_000, 24, -90_000]);
+        // Kept are the last one and, of the proved ones, the later one.
+        assert_eq!(to_forget(&all, &keep, &[]), ["0000", "0002", "0003"]);
+        // Days of the future do not push out those that there were.
+        let keep = Keep { last: 1, daily: 3, weekly: 0, monthly: 0 };
+        let all = numbered(&[0, 1, 50_000, 24, 48]);
+        assert_eq!(to_forget(&all, &keep, &[]), ["0000"]);
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use fedi_model::manifest::Directory as Declared;
 use fedi_state::directory::Directory;
 use fedi_state::repository::{Keep, Password, Repository};
-use fedi_state::{Consistency, ErrorClass, Kind, Snapshot, Stage, StateError};
+use fedi_state::{Consistency, ErrorClass, Kind, Observer, Progress, Snapshot, Stage, StateError};
 
 use crate::support::{Place, SmallDisk, is_root, skipped};
 
@@ -99,6 +99,55 @@ fn a_stage_comes_back_from_a_repository() {
     let left = repository.snapshots(&place.work, "matrix").unwrap();
     assert!(left.iter().any(|one| one.id == proved && one.is_proved()), "{left:?}");
     repository.check(&place.work, 100).unwrap();
+}
+
+/// Writes down what is told.
+#[derive(Default)]
+struct Told(std::sync::Mutex<Vec<String>>);
+
+impl Observer for Told {
+    fn progress(&self, _: &Progress) {}
+
+    fn notice(&self, message: &str) {
+        self.0.lock().unwrap().push(message.to_owned());
+    }
+}
+
+/// The clock is far ahead for one snapshot, set right again, and far behind for another.
+#[test]
+fn snapshots_are_in_the_order_of_storing_whatever_the_clock_says() {
+    let mut place = Place::new();
+    let Some(repository) = repository(&place) else { return };
+    let told = std::sync::Arc::new(Told::default());
+    place.work.observer = told.clone();
+    let tools = place.path("tools");
+    fs::create_dir(&tools).unwrap();
+    place.work.tools.folders.insert(0, tools.clone());
+    repository.init(&place.work).unwrap();
+    let (stage, _) = stage(&place);
+    let stored = |time: &str| {
+        // Go reads the clock without asking a library that could be replaced.
+        let script = format!(
+            "#!/bin/sh\nfor word; do [ \"$word\" != backup ] || set -- \"$@\" --time \"{time}\"; done\nexec /usr/bin/restic \"$@\"\n"
+        );
+        fs::write(tools.join("restic.new"), script).unwrap();
+        fs::set_permissions(tools.join("restic.new"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        fs::rename(tools.join("restic.new"), tools.join("restic")).unwrap();
+        repository.backup(&place.work, &stage).unwrap().id
+    };
+    let ids = ["2026-01-01 00:00:00", "2131-01-01 00:00:00"].map(stored);
+    assert_eq!(*told.0.lock().unwrap(), [""; 0]);
+    let ids = [ids, ["2026-01-02 00:00:00", "2001-01-01 00:00:00"].map(stored)].concat();
+    let said = told.0.lock().unwrap().clone();
+    assert!(said.iter().all(|it| it.contains("2131") && it.contains("check the guest's clock")), "{said:?}");
+    assert_eq!(said.len(), 2);
+    let found = |work| repository.snapshots(work, "matrix").unwrap().into_iter().map(|one| one.id).collect::<Vec<_>>();
+    assert_eq!(found(&place.work), ids);
+    // A mark does not change the place of one, and the last one is never forgotten.
+    let proved = repository.mark_proved(&place.work, "matrix", &ids[0]).unwrap();
+    let keep = Keep { last: 1, daily: 0, weekly: 0, monthly: 0 };
+    assert_eq!(repository.forget(&place.work, "matrix", &keep, &[]).unwrap(), ids[1..3]);
+    assert_eq!(found(&place.work), [proved, ids[3].clone()]);
 }
 
 #[test]
