@@ -10,8 +10,10 @@ use fedi_engine::drivers::{
 };
 use fedi_model::name::{DeploymentName, RepositoryName};
 use fedi_model::resource::{Secret, SnapshotRef};
-use fedi_state::repository::{Keep, Password, Repository, S3Keys, Stored, to_forget};
+use fedi_state::repository::{Keep, Password, Repository, S3Keys, SshLogin, Stored, to_forget};
 use fedi_state::{ErrorClass, StateError, Work};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// One way to a repository.
@@ -23,7 +25,7 @@ pub struct Way {
     pub rest: Option<RestLogin>,
     /// The keys of an `s3:` endpoint.
     pub s3: Option<S3Access>,
-    /// The key of an `sftp:` server, for guests; the operator's machine has its own.
+    /// The key of an `sftp:` server; without it, the user's own ssh settings decide.
     pub sftp: Option<SftpAccess>,
 }
 
@@ -59,7 +61,19 @@ impl ResticRepositories {
         Self { settings, secrets, cache }
     }
 
-    async fn password(&self, repository: &RepositoryName) -> Result<SecretValue, DriverError> {
+    /// The password of the repository that a deployment's snapshots are in.
+    async fn password(
+        &self,
+        repository: &RepositoryName,
+        settings: &RepositorySettings,
+        deployment: &DeploymentName,
+    ) -> Result<SecretValue, DriverError> {
+        let kept = self.kept(repository).await?;
+        if settings.per_deployment { Ok(of_its_own(&kept, deployment)) } else { Ok(kept) }
+    }
+
+    /// The password as the store has it.
+    async fn kept(&self, repository: &RepositoryName) -> Result<SecretValue, DriverError> {
         let secret = Secret::password_of(repository);
         let key = SecretKey { deployment: secret.deployment, app: secret.app, name: secret.name };
         let found = self.secrets.get(&key).await?;
@@ -76,7 +90,7 @@ impl ResticRepositories {
         deployment: &DeploymentName,
     ) -> Result<(Repository, RepositorySettings), DriverError> {
         let settings = (self.settings)(repository)?;
-        let password = self.password(repository).await?;
+        let password = self.password(repository, &settings, deployment).await?;
         let password = String::from_utf8_lossy(password.expose()).into_owned();
         let way = &settings.operator;
         let opened = Repository {
@@ -88,7 +102,10 @@ impl ResticRepositories {
                 region: keys.region.clone(),
             }),
             ca: settings.ca.clone(),
-            sftp_command: None,
+            ssh: way.sftp.as_ref().map(|sftp| SshLogin {
+                key: Zeroizing::new(sftp.private_key.expose().to_vec()),
+                known_hosts: sftp.known_hosts.clone(),
+            }),
             cache: Some(self.cache.clone()),
         };
         Ok((opened, settings))
@@ -122,6 +139,16 @@ impl RepositorySettings {
     }
 }
 
+/// The password of a deployment's own repository, from the one that the store has: who
+/// knows it can tell neither that one nor another deployment's. In the shell:
+/// `printf 'fedi repository 1 matrix' | openssl dgst -sha256 -hmac "$PASSWORD"`.
+fn of_its_own(kept: &SecretValue, deployment: &DeploymentName) -> SecretValue {
+    let mut hmac = Hmac::<Sha256>::new_from_slice(kept.expose()).unwrap_or_else(|_| unreachable!("any length will do"));
+    hmac.update(b"fedi repository 1 ");
+    hmac.update(deployment.as_str().as_bytes());
+    SecretValue::new(hex::encode(hmac.finalize().into_bytes()).into_bytes())
+}
+
 /// A REST server's login stands in restic's location; it is given in a file.
 fn with_login(location: &str, login: Option<&RestLogin>) -> Result<String, DriverError> {
     let (Some(login), Some(rest)) = (login, location.strip_prefix("rest:")) else { return Ok(location.to_owned()) };
@@ -136,8 +163,8 @@ fn with_login(location: &str, login: Option<&RestLogin>) -> Result<String, Drive
 pub fn driver_error(message: &str, error: &StateError) -> DriverError {
     let kind = match error.class() {
         ErrorClass::Unreachable | ErrorClass::Locked | ErrorClass::Full => DriverErrorKind::Unavailable,
-        ErrorClass::Password => DriverErrorKind::Denied,
-        ErrorClass::NotEmpty => DriverErrorKind::Foreign,
+        ErrorClass::Password | ErrorClass::Denied => DriverErrorKind::Denied,
+        ErrorClass::NotEmpty | ErrorClass::Untrusted => DriverErrorKind::Foreign,
         ErrorClass::Missing | ErrorClass::NotFound | ErrorClass::Incompatible => DriverErrorKind::Invalid,
         ErrorClass::Cancelled => DriverErrorKind::Interrupted,
         ErrorClass::Io
@@ -184,7 +211,7 @@ impl Repositories for ResticRepositories {
         let settings = (self.settings)(repository)?;
         Ok(RepositoryAccess {
             location: settings.location(&settings.guest, deployment),
-            password: self.password(repository).await?,
+            password: self.password(repository, &settings, deployment).await?,
             rest: settings.guest.rest.clone(),
             s3: settings.guest.s3.clone(),
             sftp: settings.guest.sftp.clone(),
@@ -314,6 +341,16 @@ mod tests {
         assert_eq!(given("rest:https://host:8000/main/"), "rest:https://guest:p%40ss%2Fword@host:8000/main/");
         assert_eq!(given("/srv/backup"), "/srv/backup");
         assert_eq!(with_login("rest:https://host/", None).unwrap(), "rest:https://host/");
+    }
+
+    #[test]
+    fn a_repository_of_its_own_has_a_password_of_its_own() {
+        let kept = SecretValue::new(b"kept".to_vec());
+        let own = of_its_own(&kept, &DeploymentName::new("matrix").unwrap());
+        // As openssl computes it.
+        let wanted = b"204c23d59d2ae3128f6e1f3fcd5c2d55841095bbbd3c8c37852897fbfb7a5950";
+        assert_eq!(own.expose(), wanted);
+        assert_ne!(own.expose(), of_its_own(&kept, &DeploymentName::new("masto").unwrap()).expose());
     }
 
     #[test]

@@ -139,6 +139,8 @@ fn state_kind(error: &StateError) -> ErrorKind {
         ErrorClass::Password => ErrorKind::Password,
         ErrorClass::Locked => ErrorKind::Locked,
         ErrorClass::Unreachable => ErrorKind::Unreachable,
+        ErrorClass::Denied => ErrorKind::Denied,
+        ErrorClass::Untrusted => ErrorKind::Untrusted,
     }
 }
 

@@ -341,3 +341,37 @@ fn the_root_is_found_from_below() {
     let below = folder.path().join("hosts/a");
     assert_eq!(Folder::find(&below).unwrap(), folder.path());
 }
+
+#[test]
+fn repositories_and_what_they_are_logged_in_to_with() {
+    let login = r#"credentials = { login = { user = "a", password = { file = "p" } } }"#;
+    let keys = r#"credentials = { keys = { id = { file = "i" }, secret = { file = "s" }, region = "garage" } }"#;
+    let ssh = r#"credentials = { ssh = { key = { file = "k" }, known-hosts = "host ssh-ed25519 AAAA" } }"#;
+    let nobody = r#"credentials = { ssh = { key = { file = "k" }, known-hosts = "" } }"#;
+    let loads = |location: &str, more: &str| {
+        let fedi = format!("{FEDI}[backups.main]\nlocation = \"{location}\"\n{more}\n");
+        let folder = folder(&[("fedi.toml", &fedi)]);
+        load(folder.path()).map(drop).map_err(|error| format!("{error:?}"))
+    };
+    for (location, more) in [
+        ("rest:https://host:8000/main/", login),
+        ("s3:https://host/bucket/backups", keys),
+        ("sftp:backup@host:/srv/fedi", ssh),
+        ("sftp://backup@host:2222//srv/fedi", ssh),
+        ("/srv/backup", ""),
+    ] {
+        loads(location, more).unwrap_or_else(|error| panic!("{location}: {error}"));
+    }
+    for (location, more, wanted) in [
+        ("backups/main", "", "no known kind"),
+        ("s3:http://host/bucket", keys, "not encrypted"),
+        ("rest:https://host:8000/", keys, "Keys go with an `s3:`"),
+        ("/srv/backup", login, "A login goes with a `rest:`"),
+        ("s3:https://host/bucket", ssh, "An SSH key goes with an `sftp:`"),
+        ("sftp:backup@host:/srv/fedi", "", "cannot log in"),
+        ("sftp:backup@host:/srv/fedi", nobody, "could be anybody"),
+    ] {
+        let error = loads(location, more).expect_err(location);
+        assert!(error.contains(wanted), "{location}: {error}");
+    }
+}

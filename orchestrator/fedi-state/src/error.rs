@@ -37,6 +37,10 @@ pub enum ErrorClass {
     NotFound,
     /// The other side does not answer.
     Unreachable,
+    /// The other side refuses the login, or the right to do this.
+    Denied,
+    /// The other side is not the one that is known: its key or certificate is another.
+    Untrusted,
 }
 
 /// Why state could not be captured, restored or proved.

@@ -28,13 +28,23 @@ pub(crate) fn settings(folder: &Folder, name: &RepositoryName) -> Result<Reposit
         None => None,
     };
     let guest = way(folder, name, &file.location, file.credentials.as_ref())?;
-    let operator = way(
-        folder,
-        name,
-        file.operator_location.as_ref().unwrap_or(&file.location),
-        file.operator_credentials.as_ref().or(file.credentials.as_ref()),
-    )?;
+    let place = file.operator_location.as_ref().unwrap_or(&file.location);
+    // Who reaches another place over SSH does so as its user: a guest's key is not for that.
+    let shared = file.credentials.as_ref().filter(|credentials| {
+        file.operator_location.is_none() || !matches!(credentials, RepositoryCredentials::Ssh { .. })
+    });
+    let shared = shared.filter(|credentials| goes_with(credentials, place));
+    let operator = way(folder, name, place, file.operator_credentials.as_ref().or(shared))?;
     Ok(RepositorySettings { guest, operator, ca, keep: keep(file.keep), per_deployment: file.per_deployment })
+}
+
+/// Whether credentials are of the kind that a location takes.
+fn goes_with(credentials: &RepositoryCredentials, location: &str) -> bool {
+    location.starts_with(match credentials {
+        RepositoryCredentials::Login { .. } => "rest:",
+        RepositoryCredentials::Keys { .. } => "s3:",
+        RepositoryCredentials::Ssh { .. } => "sftp:",
+    })
 }
 
 fn way(

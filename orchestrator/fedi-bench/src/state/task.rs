@@ -177,7 +177,7 @@ fn backup(folders: &[PathBuf], stage: &Path, repository: &Path) -> Result<f64> {
         location: repository.display().to_string(),
         password: Password::Value("of a bench".to_owned().into()),
         s3: None,
-        sftp_command: None,
+        ssh: None,
         ca: None,
         cache: Some(repository.with_extension("cache")),
     };

@@ -249,8 +249,10 @@ impl AgentSession {
             | ErrorKind::Changed
             | ErrorKind::Locked
             | ErrorKind::Unreachable => DriverErrorKind::Unavailable,
-            ErrorKind::Permission | ErrorKind::Password => DriverErrorKind::Denied,
-            ErrorKind::WrongGuest | ErrorKind::StaleEpoch | ErrorKind::NotEmpty => DriverErrorKind::Foreign,
+            ErrorKind::Permission | ErrorKind::Password | ErrorKind::Denied => DriverErrorKind::Denied,
+            ErrorKind::WrongGuest | ErrorKind::StaleEpoch | ErrorKind::NotEmpty | ErrorKind::Untrusted => {
+                DriverErrorKind::Foreign
+            }
             ErrorKind::Held | ErrorKind::Running => DriverErrorKind::Drift,
             ErrorKind::Cancelled => DriverErrorKind::Interrupted,
             ErrorKind::Invalid

@@ -50,6 +50,10 @@ pub enum ErrorKind {
     Locked,
     /// A server does not answer.
     Unreachable,
+    /// A server refuses the login, or the right to do this.
+    Denied,
+    /// A server is not the one that is known.
+    Untrusted,
     /// The client called it off.
     Cancelled,
     /// No such activation: never started, or the guest was restarted since.

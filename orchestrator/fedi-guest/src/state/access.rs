@@ -1,28 +1,20 @@
-//! How a repository is reached from here. What restic or ssh must read from a file is in
-//! a folder that only root enters, gone with the operation.
-
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+//! How a repository is reached from here.
 
 use fedi_state::Work;
-use fedi_state::repository::{Password, Repository, S3Keys};
-use tempfile::TempDir;
+use fedi_state::repository::{Password, Repository, S3Keys, SshLogin};
 use zeroize::Zeroizing;
 
 use crate::error::GuestError;
 use crate::file;
 use crate::guest::Guest;
-use crate::protocol::{ErrorKind, RepositoryAccess, RestLogin, SecretValue, SftpAccess};
+use crate::protocol::{ErrorKind, RepositoryAccess, RestLogin, SecretValue};
 
 /// What restic remembers of repositories; can be removed at any time.
 const CACHE: &str = "/var/cache/fedi-restic";
 
-/// A repository with the files that reaching it needs.
+/// A repository that this guest may open.
 pub(super) struct Opened {
     pub(super) repository: Repository,
-    _files: Option<TempDir>,
 }
 
 impl Opened {
@@ -42,13 +34,10 @@ impl Opened {
             }
             None => None,
         };
-        let (sftp_command, files) = match &access.sftp {
-            Some(sftp) => {
-                let (command, files) = ssh(&access.location, sftp)?;
-                (Some(command), Some(files))
-            }
-            None => (None, None),
-        };
+        let ssh = access.sftp.as_ref().map(|sftp| SshLogin {
+            key: Zeroizing::new(sftp.private_key.expose().to_vec()),
+            known_hosts: sftp.known_hosts.clone(),
+        });
         let cache = guest.path(CACHE);
         file::folder(&cache, 0o700)?;
         let repository = Repository {
@@ -56,10 +45,10 @@ impl Opened {
             password: Password::Value(text(&access.password, "repository's password")?),
             s3,
             ca: access.ca.clone(),
-            sftp_command,
+            ssh,
             cache: Some(cache),
         };
-        Ok(Self { repository, _files: files })
+        Ok(Self { repository })
     }
 }
 
@@ -94,46 +83,6 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// The command that restic speaks SFTP through, and the files that it reads.
-fn ssh(location: &str, sftp: &SftpAccess) -> Result<(String, TempDir), GuestError> {
-    let invalid = || {
-        let message = "An SFTP repository is written `sftp:user@host:/path` or `sftp://user@host:port/path`";
-        GuestError::refused(ErrorKind::Invalid, message)
-    };
-    let rest = location.strip_prefix("sftp:").ok_or_else(invalid)?;
-    let (target, port) = match rest.strip_prefix("//") {
-        Some(rest) => {
-            let authority = rest.split('/').next().unwrap_or_default();
-            match authority.rsplit_once(':') {
-                Some((target, port)) => (target, Some(port.parse::<u16>().map_err(|_| invalid())?)),
-                None => (authority, None),
-            }
-        }
-        None => (rest.split_once(':').ok_or_else(invalid)?.0, None),
-    };
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._@".contains(&b);
-    if target.is_empty() || target.starts_with('-') || !target.bytes().all(plain) {
-        return Err(invalid());
-    }
-    let files = TempDir::new().map_err(GuestError::file("make a folder in", &std::env::temp_dir()))?;
-    let write = |name: &str, bytes: &[u8]| -> Result<PathBuf, GuestError> {
-        let path = files.path().join(name);
-        let opened = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        opened.and_then(|mut file| file.write_all(bytes)).map_err(GuestError::file("write", &path))?;
-        Ok(path)
-    };
-    let key = write("key", sftp.private_key.expose())?;
-    let known = write("known_hosts", sftp.known_hosts.as_bytes())?;
-    let port = port.map(|port| format!(" -p {port}")).unwrap_or_default();
-    let command = format!(
-        "ssh -F none -i {} -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=yes \
-         -o UserKnownHostsFile={} -o GlobalKnownHostsFile=none{port} {target} -s sftp",
-        key.display(),
-        known.display()
-    );
-    Ok((command, files))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,15 +105,5 @@ mod tests {
         let error = Opened::new(&guest, &Work::default(), &access).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::ToolMissing);
         assert!(error.to_string().contains("`restic`") && error.hint().is_some());
-    }
-
-    #[test]
-    fn sftp_hosts() {
-        let sftp = SftpAccess { private_key: SecretValue::new("key"), known_hosts: String::new() };
-        assert!(ssh("sftp:me@host:/srv", &sftp).unwrap().0.ends_with(" me@host -s sftp"));
-        assert!(ssh("sftp://me@host:2222/srv", &sftp).unwrap().0.ends_with(" -p 2222 me@host -s sftp"));
-        for bad in ["/srv", "sftp:host", "sftp:-oProxyCommand=x:/srv", "sftp:a b:/srv", "sftp://host:x/srv"] {
-            assert!(ssh(bad, &sftp).is_err(), "{bad}");
-        }
     }
 }

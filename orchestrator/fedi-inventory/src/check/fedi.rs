@@ -1,6 +1,6 @@
 //! `fedi.toml`.
 
-use fedi_model::inventory::FediFile;
+use fedi_model::inventory::{FediFile, RepositoryCredentials};
 use fedi_model::name::HostName;
 
 use super::{Findings, at, is_mail_address};
@@ -51,6 +51,26 @@ fn check(file: &FediFile, findings: &mut Findings<'_>) {
                 findings.add_with_hint(&place, format!("This is no location of a repository: {what}"), hint);
             }
         }
+        let ways = [
+            ("credentials", &repository.location, &repository.credentials),
+            (
+                "operator-credentials",
+                repository.operator_location.as_ref().unwrap_or(&repository.location),
+                &repository.operator_credentials,
+            ),
+        ];
+        for (key, location, credentials) in ways {
+            if let Some((what, hint)) = credentials.as_ref().and_then(|it| no_login(location, it)) {
+                findings.add_with_hint(&at(&["backups", name.as_str(), key]), what, hint);
+            }
+        }
+        if repository.location.starts_with("sftp:") && repository.credentials.is_none() {
+            findings.add_with_hint(
+                &at(&["backups", name.as_str(), "location"]),
+                "A guest cannot log in to this SFTP server",
+                "Give it a key: `credentials = { ssh = { key = ..., known-hosts = \"...\" } }`",
+            );
+        }
         if repository.keep.last == 0 {
             findings.add(
                 &at(&["backups", name.as_str(), "keep", "last"]),
@@ -94,7 +114,33 @@ fn no_location(text: &str) -> Option<(&'static str, &'static str)> {
     if text.starts_with("rest:http://") || text.starts_with("s3:http://") {
         return Some(("It is not encrypted on the way", "Use `https://`; `ca-file` names the authority of the server"));
     }
+    let known = ["rest:https://", "s3:https://", "sftp:", "/"];
+    if !known.iter().any(|start| text.starts_with(start)) {
+        return Some((
+            "It is of no known kind",
+            "Begin it with `rest:https://`, `s3:https://`, `sftp:user@host:`, or `/` for a folder",
+        ));
+    }
     None
+}
+
+/// Why credentials do not go with a location.
+fn no_login(location: &str, credentials: &RepositoryCredentials) -> Option<(&'static str, &'static str)> {
+    let (start, what) = match credentials {
+        RepositoryCredentials::Login { .. } => ("rest:", "A login goes with a `rest:` repository only"),
+        RepositoryCredentials::Keys { .. } => ("s3:", "Keys go with an `s3:` repository only"),
+        RepositoryCredentials::Ssh { .. } => ("sftp:", "An SSH key goes with an `sftp:` repository only"),
+    };
+    if !location.starts_with(start) {
+        return Some((what, "`login` is for `rest:`, `keys` for `s3:`, `ssh` for `sftp:`; a folder needs none"));
+    }
+    match credentials {
+        RepositoryCredentials::Ssh { known_hosts, .. } if known_hosts.trim().is_empty() => Some((
+            "`known-hosts` is empty: the server could be anybody",
+            "Copy its line from `ssh-keyscan`, after comparing it with the server's own `ssh_host_ed25519_key.pub`",
+        )),
+        _ => None,
+    }
 }
 
 /// The shape of an X25519 recipient: `age1` and 58 Bech32 characters.

@@ -24,7 +24,9 @@ pub struct BackupRepository {
     /// What guests log in with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<RepositoryCredentials>,
-    /// What the operator's machine logs in with; without it, `credentials`.
+    /// What the operator's machine logs in with; without it, `credentials`. An SFTP
+    /// server at an `operator-location` of its own is then reached as the operator's
+    /// own `ssh` does, which must not ask for anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator_credentials: Option<RepositoryCredentials>,
     /// The certificate authority of its server, in PEM; without it, those of the
@@ -35,24 +37,24 @@ pub struct BackupRepository {
     /// one that an application was proved to come back from.
     #[serde(default)]
     pub keep: Retention,
-    /// Whether each deployment has a repository of its own, below `location`. Else
-    /// all share one: each guest can read what the others wrote.
+    /// Whether each deployment has a repository of its own, below `location`, with a
+    /// password of its own. Else all share one: each guest can read what the others wrote.
     #[serde(default)]
     pub per_deployment: bool,
 }
 
 /// What a repository's server wants to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub enum RepositoryCredentials {
-    /// User and password of a REST server.
+    /// User and password of a REST server: `{ user = "...", password = { file = "..." } }`.
     Login {
         /// The user.
         user: String,
         /// The password.
         password: Credential,
     },
-    /// Keys of an S3 server.
+    /// Keys of an S3 server: `{ id = { file = "..." }, secret = { file = "..." }, region = "garage" }`.
     Keys {
         /// The key's id.
         id: Credential,
@@ -62,9 +64,9 @@ pub enum RepositoryCredentials {
         #[serde(default = "us_east_1")]
         region: String,
     },
-    /// A key of an SFTP server. The operator's machine logs in as its user's ssh does.
+    /// A key of an SFTP server: `{ key = { file = "..." }, known-hosts = "host ssh-ed25519 AAAA..." }`.
     Ssh {
-        /// The private key, in OpenSSH's form.
+        /// The private key, in OpenSSH's form, without a passphrase.
         key: Credential,
         /// The server's public keys, as lines of `known_hosts`.
         known_hosts: String,

@@ -1,18 +1,44 @@
-//! What restic's failures mean: by exit status where the version has one for it
-//! (0.17 on: docs, "Scripting", exit codes), else by what it says.
+//! What restic's failures mean: by what it says, else by exit status, where the version
+//! has one for it (0.17 on: docs, "Scripting", exit codes). A status alone says less: a
+//! lock that could not be written is not one that another run holds.
 
 use crate::error::{ErrorClass, StateError, no_room};
 use crate::tool::{self, Output};
 
 /// Parts of restic's messages by what they mean, in the order of being looked for.
-const TEXTS: [(ErrorClass, &[&str]); 5] = [
+const TEXTS: [(ErrorClass, &[&str]); 7] = [
     (ErrorClass::Password, &["wrong password or no key found"]),
-    (ErrorClass::Locked, &["repository is already locked", "unable to create lock"]),
+    (ErrorClass::Locked, &["repository is already locked"]),
+    (
+        ErrorClass::Untrusted,
+        &["host key verification failed", "remote host identification has changed", "x509: ", "certificate is not"],
+    ),
+    (
+        ErrorClass::Denied,
+        &[
+            "401 unauthorized",
+            "403 forbidden",
+            "access denied",
+            "accessdenied",
+            "forbidden: ",
+            "invalid signature",
+            "no such key: ",
+            "permission denied (",
+            "signaturedoesnotmatch",
+            "too many authentication failures",
+        ],
+    ),
     (
         ErrorClass::Unreachable,
         &[
             "connection refused",
+            "connection timed out",
+            "connection lost",
+            "connection closed by",
+            "could not resolve hostname",
             "no such host",
+            "ssh command exited",
+            "unable to start the sftp session",
             "i/o timeout",
             "network is unreachable",
             "no route to host",
@@ -47,8 +73,8 @@ const TEXTS: [(ErrorClass, &[&str]); 5] = [
 pub(super) fn failure(location: &str, output: &Output) -> StateError {
     let text = output.stderr.trim();
     let class =
-        if no_room(text) { Some(ErrorClass::Full) } else { by_status(output.status.code()).or_else(|| by_text(text)) };
-    let said = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
+        if no_room(text) { Some(ErrorClass::Full) } else { by_text(text).or_else(|| by_status(output.status.code())) };
+    let said = said(text);
     let repository = format!("repository `{location}`");
     let (message, hint) = match class {
         None => return tool::failure("restic", output),
@@ -58,6 +84,14 @@ pub(super) fn failure(location: &str, output: &Output) -> StateError {
             Some("Wait for the other run; if it crashed, its lock is recognised as such and can be removed"),
         ),
         Some(ErrorClass::NotFound) => (format!("Nothing found in the {repository}: {said}"), None),
+        Some(ErrorClass::Denied) => (
+            format!("The {repository} refuses the login, or what was to be done: {said}"),
+            Some("See which rights its credentials have at the server"),
+        ),
+        Some(ErrorClass::Untrusted) => (
+            format!("The server of the {repository} is not the one that is known: {said}"),
+            Some("If it was made anew on purpose, give its new key or certificate authority in the inventory"),
+        ),
         Some(ErrorClass::Unreachable) => (format!("The {repository} does not answer: {said}"), None),
         Some(ErrorClass::Full) => (format!("The {repository}, or this machine, has no room left: {said}"), None),
         Some(_) => (
@@ -83,7 +117,19 @@ fn by_status(code: Option<i32>) -> Option<ErrorClass> {
 
 fn by_text(text: &str) -> Option<ErrorClass> {
     let text = text.to_ascii_lowercase();
+    // A folder of this machine's; what a backup could not read is no matter of the repository.
+    if text.lines().any(|line| line.starts_with("fatal: unable to open") && line.contains("permission denied")) {
+        return Some(ErrorClass::Denied);
+    }
     TEXTS.iter().find(|(_, parts)| parts.iter().any(|part| text.contains(part))).map(|(class, _)| *class)
+}
+
+/// The line that says most: ssh's own last one, restic's last word, or the last there is.
+fn said(text: &str) -> &str {
+    let lines = || text.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    let of_ssh = || lines().find_map(|line| line.strip_prefix("subprocess ssh: "));
+    let fatal = || lines().find_map(|line| line.strip_prefix("Fatal: "));
+    of_ssh().or_else(fatal).or_else(|| lines().next()).unwrap_or_default()
 }
 
 /// Who holds the lock, in restic's words.
@@ -112,10 +158,24 @@ mod tests {
                 ErrorClass::Unreachable,
             ),
             ("Fatal: repository contains errors", ErrorClass::Damaged),
+            (
+                "Fatal: unable to open config file: unexpected HTTP response (401): 401 Unauthorized\nIs there a repository at the following location?",
+                ErrorClass::Denied,
+            ),
+            (
+                "Fatal: unable to open config file: client.Head: Head \"https://a/\": x509: certificate signed by unknown authority\nIs there a repository at the following location?",
+                ErrorClass::Untrusted,
+            ),
+            (
+                "subprocess ssh: Host key verification failed.\nFatal: unable to open repository at sftp:a:/b: unable to start the sftp session, error: EOF",
+                ErrorClass::Untrusted,
+            ),
         ] {
             assert_eq!(by_text(text), Some(class), "{text}");
         }
         assert_eq!(by_text("something else"), None);
+        assert_eq!(said("subprocess ssh: why\nFatal: unable to start\n"), "why");
+        assert_eq!(said("Fatal: no config\nIs there a repository at the following location?\n/x\n"), "no config");
         assert_eq!(by_status(Some(12)), Some(ErrorClass::Password));
     }
 }

@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -24,9 +24,11 @@ use crate::work::Work;
 mod classify;
 mod lock;
 mod retention;
+mod ssh;
 
 pub use lock::Lock;
 pub use retention::{Keep, to_forget};
+pub use ssh::SshLogin;
 
 /// Begins the tag with the number of a snapshot among those of its deployment.
 const NUMBER: &str = "number:";
@@ -63,8 +65,8 @@ pub struct Repository {
     pub s3: Option<S3Keys>,
     /// Certificates (PEM) that the server's may be signed by, instead of the machine's own.
     pub ca: Option<String>,
-    /// The command that `sftp:` runs, where ssh's own settings do not do.
-    pub sftp_command: Option<String>,
+    /// The login, for `sftp:`; without it this user's own ssh settings decide.
+    pub ssh: Option<SshLogin>,
     /// Where restic remembers what the repository has; it works without, slower.
     pub cache: Option<PathBuf>,
 }
@@ -140,7 +142,21 @@ enum Message {
 /// A command with the files that it reads, which go with it.
 struct Prepared {
     command: Command,
-    _files: tempfile::TempDir,
+    files: tempfile::TempDir,
+}
+
+/// What ssh had to say. Restic passes it on only if it happens to read it in time.
+const SSH_LOG: &str = "ssh.log";
+
+/// What a restic that failed wrote, with what ssh had to say.
+fn with_log(files: &tempfile::TempDir, mut output: Output) -> Output {
+    if let Ok(log) = fs::read_to_string(files.path().join(SSH_LOG)) {
+        for line in log.lines().filter(|_| !output.status.success()) {
+            output.stderr.push_str("\nsubprocess ssh: ");
+            output.stderr.push_str(line);
+        }
+    }
+    output
 }
 
 impl Repository {
@@ -197,6 +213,7 @@ impl Repository {
             Ok(())
         })?;
         meter.finish();
+        let output = with_log(&prepared.files, output);
         match (output.status.success(), added) {
             (true, Some(added)) => {
                 // Up to restic 0.16 the summary has a shortened id.
@@ -288,8 +305,10 @@ impl Repository {
         prepared.command.args(["restore", "--verify", id, "--target"]).arg(into);
         let mut meter = work.meter("fetch the snapshot", None);
         let output = tool::run(work, prepared.command, self.input(), &mut || meter.set(0, 0));
-        let result =
-            output.and_then(|output| if output.status.success() { Ok(()) } else { Err(self.failure(&output)) });
+        let result = output.and_then(|output| {
+            let output = with_log(&prepared.files, output);
+            if output.status.success() { Ok(()) } else { Err(self.failure(&output)) }
+        });
         if let Err(error) = result {
             for entry in fs::read_dir(into).map_err(StateError::file("read", into))?.flatten() {
                 // What cannot be removed is in the way of the next run, which says so.
@@ -342,11 +361,13 @@ impl Repository {
 
     fn prepare(&self, work: &Work) -> Result<Prepared, StateError> {
         let place = std::env::temp_dir();
-        let files = tempfile::TempDir::new().map_err(StateError::file("make a folder in", &place))?;
-        let write = |name: &str, text: &str| {
+        let own = fs::Permissions::from_mode(0o700);
+        let files = tempfile::Builder::new().prefix("fedi-restic-").permissions(own).tempdir();
+        let files = files.map_err(StateError::file("make a folder in", &place))?;
+        let write = |name: &str, content: &[u8]| {
             let path = files.path().join(name);
             let opened = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-            let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
+            let written = opened.and_then(|mut file| file.write_all(content));
             written.map(|()| path.clone()).map_err(StateError::file("write", &path))
         };
         let mut command = work.tools.command("restic");
@@ -355,12 +376,18 @@ impl Repository {
             "RESTIC_PASSWORD_COMMAND",
             "RESTIC_REPOSITORY",
             "AWS_ACCESS_KEY_ID",
+            "AWS_ACCESS_KEY",
             "AWS_SECRET_ACCESS_KEY",
+            "AWS_SECRET_KEY",
+            "AWS_SESSION_TOKEN",
+            "AWS_PROFILE",
+            "MINIO_ACCESS_KEY",
+            "MINIO_SECRET_KEY",
         ] {
             command.env_remove(name);
         }
         command.env("RESTIC_PROGRESS_FPS", "2").current_dir("/");
-        command.arg("--repository-file").arg(write("repository", &self.location)?);
+        command.arg("--repository-file").arg(write("repository", self.location.as_bytes())?);
         command.arg("--password-file").arg(match &self.password {
             Password::File(path) => path,
             Password::Value(_) => Path::new("/dev/stdin"),
@@ -374,16 +401,22 @@ impl Repository {
                 "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
                 keys.id, *keys.secret
             ));
-            command.env("AWS_SHARED_CREDENTIALS_FILE", write("credentials", &text)?);
+            command.env("AWS_SHARED_CREDENTIALS_FILE", write("credentials", text.as_bytes())?);
             command.env("AWS_DEFAULT_REGION", &keys.region);
         }
         if let Some(ca) = &self.ca {
-            command.arg("--cacert").arg(write("ca.pem", ca)?);
+            command.arg("--cacert").arg(write("ca.pem", ca.as_bytes())?);
         }
-        if let Some(sftp) = &self.sftp_command {
-            command.arg("--option").arg(format!("sftp.command={sftp}"));
+        if self.location.starts_with("sftp:") {
+            let login = match &self.ssh {
+                Some(ssh) => Some((write("key", &ssh.key)?, write("known_hosts", ssh.known_hosts.as_bytes())?)),
+                None => None,
+            };
+            let login = login.as_ref().map(|(key, known)| (key.as_path(), known.as_path()));
+            let ssh = ssh::command(&self.location, &files.path().join(SSH_LOG), login)?;
+            command.arg("--option").arg(format!("sftp.command={ssh}"));
         }
-        Ok(Prepared { command, _files: files })
+        Ok(Prepared { command, files })
     }
 
     fn input(&self) -> Input<'_> {
@@ -397,6 +430,7 @@ impl Repository {
         let mut prepared = self.prepare(work)?;
         prepared.command.args(words);
         let output = tool::run(work, prepared.command, self.input(), &mut || Ok(()))?;
+        let output = with_log(&prepared.files, output);
         if output.status.success() { Ok(output) } else { Err(self.failure(&output)) }
     }
 
@@ -443,8 +477,7 @@ mod tests {
     fn a_password_in_the_location_is_not_shown() {
         let shown = |location: &str| {
             let password = Password::File(PathBuf::new());
-            Repository { location: location.to_owned(), password, s3: None, ca: None, sftp_command: None, cache: None }
-                .shown()
+            Repository { location: location.to_owned(), password, s3: None, ca: None, ssh: None, cache: None }.shown()
         };
         assert_eq!(shown("rest:https://user:secret@host:8000/a/b"), "rest:https://host:8000/a/b");
         assert_eq!(shown("sftp:user@host:/srv"), "sftp:user@host:/srv");

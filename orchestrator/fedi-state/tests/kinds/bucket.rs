@@ -2,80 +2,19 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::Command;
+use std::net::TcpStream;
 
 use fedi_model::SecretName;
 use fedi_model::manifest::Bucket as Declared;
 use fedi_state::bucket::{Bucket, End};
-use fedi_state::{Account, Consistency, ErrorClass, Kind, Observed, Work};
-use rustix::process::Signal;
+use fedi_state::{Consistency, ErrorClass, Kind, Observed};
 use rusty_s3::actions::S3Action as _;
 
-use crate::server::Server;
-use crate::support::{Place, alter_one_byte, skipped};
-
-/// A server with one bucket and one key.
-struct Garage {
-    port: u16,
-    key: String,
-    secret: String,
-    server: Server,
-}
-
-fn program() -> Option<PathBuf> {
-    let cache = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/fedi/tools/bin/garage"));
-    let found = Work::default().tools.find("garage").or(cache.filter(|path| path.is_file()));
-    if found.is_none() {
-        skipped("no Garage is installed (cargo install garage --root ~/.cache/fedi/tools)");
-    }
-    found
-}
-
-fn port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+use crate::servers::garage::Garage;
+use crate::servers::port;
+use crate::support::{Place, alter_one_byte};
 
 impl Garage {
-    fn start(place: &Place, name: &str, number: u8) -> Option<Self> {
-        let program = program()?;
-        let folder = place.path(name);
-        fs::create_dir(&folder).unwrap();
-        let (port, rpc, admin) = (port(), port(), port());
-        let config = format!(
-            "metadata_dir = \"{0}/meta\"\ndata_dir = \"{0}/data\"\ndb_engine = \"sqlite\"\nreplication_factor = 1\n\
-             rpc_bind_addr = \"127.0.0.1:{rpc}\"\nrpc_public_addr = \"127.0.0.1:{rpc}\"\nrpc_secret = \"{1}\"\n\
-             [s3_api]\ns3_region = \"garage\"\napi_bind_addr = \"127.0.0.1:{port}\"\n\
-             [admin]\napi_bind_addr = \"127.0.0.1:{admin}\"\n",
-            folder.display(),
-            "ab".repeat(32),
-        );
-        let path = folder.join("garage.toml");
-        fs::write(&path, config).unwrap();
-        let key = format!("GK{}", format!("{number:02x}").repeat(12));
-        let secret = format!("{number:02x}").repeat(32);
-        let mut command = Command::new(program);
-        command.arg("-c").arg(&path).args(["server", "--single-node", "--default-access-key", "--default-bucket"]);
-        command.env("GARAGE_DEFAULT_ACCESS_KEY", &key).env("GARAGE_DEFAULT_SECRET_KEY", &secret);
-        command.env("GARAGE_DEFAULT_BUCKET", "media");
-        let us = Account { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
-        let mut server = Server::start(command, us, Signal::TERM);
-        server.until("Garage", || health(admin));
-        let garage = Self { port, key, secret, server };
-        // The bucket is made a moment after the server says that it is healthy.
-        let mut garage = garage;
-        let (place, kind) = (Place::new(), garage.kind());
-        garage
-            .server
-            .until("Garage's bucket", || kind.capture(&place.work, &place.item("media"), Consistency::Live).is_ok());
-        Some(garage)
-    }
-
-    fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
     fn end(&self) -> End {
         let secret = self.secret.clone().into();
         End::new(&self.endpoint(), "garage", "media", &self.key, &secret).unwrap().in_parts_from(16 << 20)
@@ -153,16 +92,8 @@ impl Garage {
     }
 }
 
-fn health(port: u16) -> bool {
-    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
-    let mut answer = String::new();
-    stream.write_all(b"GET /health HTTP/1.0\r\nHost: a\r\n\r\n").is_ok()
-        && stream.read_to_string(&mut answer).is_ok()
-        && answer.contains(" 200 ")
-}
-
 fn pair(place: &Place) -> Option<(Garage, Garage)> {
-    Some((Garage::start(place, "one", 0x1a)?, Garage::start(place, "two", 0x2b)?))
+    Some((Garage::start(&place.path("one"), 0x1a)?, Garage::start(&place.path("two"), 0x2b)?))
 }
 
 fn figures(observed: &Observed) -> &fedi_state::snapshot::ObservedBucket {
@@ -259,7 +190,7 @@ fn a_damaged_object_is_not_left_in_the_bucket() {
 #[test]
 fn a_wrong_key_and_a_server_that_is_not_there_are_told_without_the_secret() {
     let place = Place::new();
-    let Some(source) = Garage::start(&place, "one", 0x1a) else { return };
+    let Some(source) = Garage::start(&place.path("one"), 0x1a) else { return };
     let secret = "cd".repeat(32).into();
     let try_with = |endpoint: &str| {
         let end = End::new(endpoint, "garage", "media", &source.key, &secret).unwrap();

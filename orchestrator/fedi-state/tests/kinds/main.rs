@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod backends;
 mod bucket;
 mod directory;
 mod mysql;
@@ -11,4 +12,6 @@ mod postgres;
 mod redis;
 mod repository;
 mod server;
+#[path = "../servers/mod.rs"]
+mod servers;
 mod support;

@@ -27,13 +27,13 @@ fn at(location: &str, password: &str, place: &Place) -> Repository {
         password: Password::Value(password.to_owned().into()),
         s3: None,
         ca: None,
-        sftp_command: None,
+        ssh: None,
         cache: Some(place.path("cache")),
     }
 }
 
 /// A finished stage with one folder in it.
-fn stage(place: &Place) -> (Stage, Directory) {
+pub(crate) fn stage(place: &Place) -> (Stage, Directory) {
     let source = place.path("source");
     fs::create_dir_all(&source).unwrap();
     fs::write(source.join("file"), "content").unwrap();
