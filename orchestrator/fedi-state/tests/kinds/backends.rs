@@ -249,10 +249,10 @@ fn a_rest_server() {
 /// The source of a backup that takes longer than [`PASSES`].
 fn large(place: &Place) -> Stage {
     let (stage, _) = stage(place);
-    let mut state = 1_u64;
+    let mut seed = 1_u64;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        state.to_le_bytes()[7]
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed.to_le_bytes()[7]
     };
     let noise: Vec<u8> = (0..8 << 20).map(|_| next()).collect();
     fs::write(stage.root().join("items/files/noise"), noise).unwrap();

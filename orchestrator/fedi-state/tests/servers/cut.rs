@@ -91,8 +91,7 @@ impl Shared {
 
 fn pass((mut from, mut to): (TcpStream, TcpStream), limit: Option<&Shared>) {
     let mut buffer = vec![0; 16 * 1024];
-    loop {
-        let Ok(bytes @ 1..) = from.read(&mut buffer) else { break };
+    while let Ok(bytes @ 1..) = from.read(&mut buffer) {
         if limit.is_some_and(|shared| !shared.takes(bytes)) {
             if let Some(shared) = limit {
                 shared.gone.store(true, Ordering::SeqCst);

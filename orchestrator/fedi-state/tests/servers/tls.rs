@@ -13,7 +13,7 @@ use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 pub(crate) struct Certificate {
     /// The authority, in PEM.
     pub(crate) ca: String,
-    certificate: rcgen::Certificate,
+    signed: rcgen::Certificate,
     key: rcgen::KeyPair,
 }
 
@@ -28,12 +28,12 @@ impl Certificate {
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         let certificate = certificate.signed_by(&key, &issuer).unwrap();
-        Self { ca, certificate, key }
+        Self { ca, signed: certificate, key }
     }
 
     /// Certificate and private key, in PEM.
     pub(crate) fn pem(&self) -> (String, String) {
-        (self.certificate.pem(), self.key.serialize_pem())
+        (self.signed.pem(), self.key.serialize_pem())
     }
 
     fn acceptor(&self) -> TlsAcceptor {
@@ -42,7 +42,7 @@ impl Certificate {
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![self.certificate.der().clone()], key)
+            .with_single_cert(vec![self.signed.der().clone()], key)
             .unwrap();
         TlsAcceptor::from(Arc::new(config))
     }
