@@ -10,7 +10,7 @@ use fedi_engine::drivers::{
 };
 use fedi_model::name::{DeploymentName, RepositoryName};
 use fedi_model::resource::{Secret, SnapshotRef};
-use fedi_state::repository::{Keep, Password, Repository, S3Keys, SshLogin, Stored, to_forget};
+use fedi_state::repository::{Keep, Password, Repository, S3Keys, SshLogin, Stored};
 use fedi_state::{ErrorClass, StateError, Work};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -231,6 +231,18 @@ impl Repositories for ResticRepositories {
         Ok(stored.into_iter().map(told).collect())
     }
 
+    async fn incomplete(
+        &self,
+        repository: &RepositoryName,
+        deployment: &DeploymentName,
+    ) -> Result<Vec<StoredSnapshot>, DriverError> {
+        let name = deployment.clone();
+        let list =
+            move |it: &Repository, _: &RepositorySettings, work: &Work| or_none(it.incomplete(work, name.as_str()));
+        let stored = self.with(repository, deployment, "list the snapshots", list).await?;
+        Ok(stored.into_iter().map(told).collect())
+    }
+
     async fn manifest(&self, snapshot: &SnapshotRef) -> Result<Vec<u8>, DriverError> {
         let at = snapshot.clone();
         let what = format!("read the snapshot `{}`", snapshot.short());
@@ -273,8 +285,14 @@ impl Repositories for ResticRepositories {
         deployment: &DeploymentName,
     ) -> Result<Vec<String>, DriverError> {
         let name = deployment.clone();
-        let outdated = move |it: &Repository, settings: &RepositorySettings, work: &Work| {
-            Ok(to_forget(&or_none(it.snapshots(work, name.as_str()))?, &settings.keep, &[]))
+        let outdated = move |it: &Repository, settings: &RepositorySettings, work: &Work| match it.outdated(
+            work,
+            name.as_str(),
+            &settings.keep,
+            &[],
+        ) {
+            Err(error) if error.class() == ErrorClass::NotFound => Ok(Vec::new()),
+            other => other,
         };
         self.with(repository, deployment, "list the snapshots", outdated).await
     }

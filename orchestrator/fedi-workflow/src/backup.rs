@@ -110,6 +110,16 @@ impl Desk {
         Ok((repository, stored))
     }
 
+    /// What was stored of a deployment without coming to its end, oldest first.
+    pub async fn incomplete(&self, name: &DeploymentName) -> Result<Vec<StoredSnapshot>, WorkflowError> {
+        let repository = self.repository_of(name)?;
+        let password = Resource::Secret(Secret::password_of(&repository));
+        if self.world.observe(&password).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        Ok(self.repositories.incomplete(&repository, name).await?)
+    }
+
     /// The snapshot of that id, which may be shortened; the newest without one.
     pub async fn pick(&self, name: &DeploymentName, id: Option<&str>) -> Result<SnapshotRef, WorkflowError> {
         let (repository, stored) = self.snapshots(name).await?;

@@ -58,9 +58,17 @@ pub trait Repositories: Send + Sync {
         deployment: &DeploymentName,
     ) -> Result<RepositoryAccess, DriverError>;
 
-    /// The snapshots of a deployment, oldest first. Of a repository that is not there
-    /// yet, none.
+    /// The whole snapshots of a deployment, oldest first. Of a repository that is not
+    /// there yet, none.
     async fn list(
+        &self,
+        repository: &RepositoryName,
+        deployment: &DeploymentName,
+    ) -> Result<Vec<StoredSnapshot>, DriverError>;
+
+    /// What was stored of a deployment without coming to its end, oldest first. Nothing
+    /// is restored from it; [`Repositories::prune`] forgets it after a day.
+    async fn incomplete(
         &self,
         repository: &RepositoryName,
         deployment: &DeploymentName,

@@ -67,6 +67,7 @@ pub(crate) fn capture(guest: &Guest, request: &StateCapture, session: &Session) 
         })
         .and_then(|snapshot| {
             let added = repository.backup_tagged(&work, &Stage::open(&folder), std::slice::from_ref(&tag))?;
+            repository.complete(&work, request.deployment.as_str(), &added.id)?;
             Ok(StateCaptured {
                 snapshot: added.id,
                 manifest: json(&snapshot)?,

@@ -149,3 +149,24 @@ fn an_altered_repository_is_not_restored() {
     assert!(matches!(kind, ErrorKind::Damaged | ErrorKind::ToolFailed), "{kind:?}: {message}");
     assert!(!target.path("/var/lib/toy/picture").exists());
 }
+
+/// Killed after the data was stored and before it was said to be whole: a second try does
+/// not take it for good.
+#[test]
+fn what_was_not_said_to_be_whole_is_captured_again() {
+    let Some(source) = Machine::with_application() else { return };
+    let (folder, repository) = repository();
+    let script = "#!/bin/sh\nfor word in \"$@\"; do\n  case $word in marks:*) exit 1 ;; esac\ndone\n\
+                  exec /usr/bin/restic \"$@\"\n";
+    source.tool("restic", script);
+    assert_eq!(source.refuses(captures(&repository, DumpThenFiles, "one")).0, ErrorKind::ToolFailed);
+    let stored = || fs::read_dir(folder.path().join("repository/snapshots")).unwrap().count();
+    assert_eq!(stored(), 1, "the data is there");
+    source.no_tool("restic");
+    source.sql("toy", "DELETE FROM notes WHERE n > 500");
+    let captured = source.call(captures(&repository, DumpThenFiles, "one")).unwrap();
+    assert_eq!(stored(), 3, "both, and the mark of the second");
+    let target = Machine::dormant("1.5").unwrap();
+    target.call(restores(&repository, &captured)).unwrap();
+    assert_eq!(target.sql("toy", "SELECT count(*) FROM notes"), "500");
+}

@@ -23,6 +23,7 @@ use crate::work::Work;
 
 mod classify;
 mod lock;
+mod mark;
 mod retention;
 mod ssh;
 
@@ -175,18 +176,21 @@ impl Repository {
         self.run(work, &["cat", "config", "--no-lock"]).map(drop)
     }
 
-    /// Stores a finished stage.
+    /// Stores a finished stage, whole.
     pub fn backup(&self, work: &Work, stage: &Stage) -> Result<Added, StateError> {
-        self.backup_tagged(work, stage, &[])
+        let added = self.backup_tagged(work, stage, &[])?;
+        self.complete(work, stage.read()?.deployment.as_str(), &added.id)?;
+        Ok(added)
     }
 
-    /// As [`Repository::backup`], with tags of the caller's beside its own.
+    /// Stores a finished stage with tags of the caller's beside its own. It does not count
+    /// before [`Repository::complete`] said that it is whole.
     pub fn backup_tagged(&self, work: &Work, stage: &Stage, more: &[String]) -> Result<Added, StateError> {
         let snapshot = stage.read()?;
         let number = self.next_number(work, snapshot.deployment.as_str())?;
         let mut prepared = self.prepare(work)?;
         prepared.command.args(["backup", "--json", "--host", snapshot.deployment.as_str()]);
-        for tag in tags(&snapshot).iter().chain(more).chain([&number]) {
+        for tag in tags(&snapshot).iter().chain(more).chain([&number, &mark::WANTS_MARK.to_owned()]) {
             prepared.command.args(["--tag", tag]);
         }
         // The stage's content becomes the snapshot's top, wherever the stage lies.
@@ -222,9 +226,10 @@ impl Repository {
             }
             (_, added) => {
                 let error = self.failure(&output);
-                // Restic keeps a snapshot of what it could read; nobody must take it for whole.
+                // Restic keeps a snapshot of what it could read. Without a mark nobody takes it
+                // for whole, so that it may stay where it cannot be removed.
                 if let Some(added) = added {
-                    self.run(work, &["forget", &added.id])?;
+                    let _ = self.run(work, &["forget", &added.id]);
                 }
                 Err(error)
             }
@@ -233,7 +238,8 @@ impl Repository {
 
     /// The tag that tells the next snapshot from those before it, whatever the clock says.
     fn next_number(&self, work: &Work, deployment: &str) -> Result<String, StateError> {
-        let before = self.snapshots(work, deployment)?;
+        let sorted = self.sorted(work, &format!("deployment:{deployment}"))?;
+        let before = [sorted.whole, sorted.incomplete].concat();
         let newest = before.iter().map(|one| one.time).max();
         if let Some(newest) = newest.filter(|newest| *newest > Timestamp::now()) {
             work.observer.notice(&format!(
@@ -244,14 +250,19 @@ impl Repository {
         Ok(format!("{NUMBER}{}", last.saturating_add(1)))
     }
 
-    /// The snapshots of a deployment, oldest first, in the order in which they were stored.
+    /// The whole snapshots of a deployment, oldest first, in the order in which they were stored.
     pub fn snapshots(&self, work: &Work, deployment: &str) -> Result<Vec<Stored>, StateError> {
         self.tagged(work, &format!("deployment:{deployment}"))
     }
 
     /// The snapshots with a tag, as [`Repository::snapshots`].
     pub fn tagged(&self, work: &Work, tag: &str) -> Result<Vec<Stored>, StateError> {
-        let output = self.run(work, &["snapshots", "--json", "--no-lock", "--tag", tag])?;
+        Ok(self.sorted(work, tag)?.whole)
+    }
+
+    /// What `restic snapshots` lists, whole or not, in the order of storing.
+    fn listed(&self, work: &Work, which: &[&str]) -> Result<Vec<Stored>, StateError> {
+        let output = self.run(work, &[&["snapshots", "--json", "--no-lock"], which].concat())?;
         let unreadable = |error| StateError::damaged(format!("restic's list of snapshots does not read: {error}"));
         let mut stored: Vec<Stored> = serde_json::from_slice(&output.stdout).map_err(unreadable)?;
         stored.sort_by(|one, other| one.order().cmp(&other.order()));
@@ -260,9 +271,7 @@ impl Repository {
 
     /// The one snapshot of that id, which may be shortened.
     pub fn find(&self, work: &Work, id: &str) -> Result<Stored, StateError> {
-        let output = self.run(work, &["snapshots", "--json", "--no-lock", id])?;
-        let unreadable = |error| StateError::damaged(format!("restic's list of snapshots does not read: {error}"));
-        let stored: Vec<Stored> = serde_json::from_slice(&output.stdout).map_err(unreadable)?;
+        let stored = self.listed(work, &[id])?;
         stored.into_iter().find(|one| one.id.starts_with(id)).ok_or_else(|| not_found(id))
     }
 
@@ -301,6 +310,7 @@ impl Repository {
             let message = format!("`{}` is not empty", into.display());
             return Err(StateError::refused(ErrorClass::NotEmpty, message));
         }
+        self.refuse_incomplete(work, id)?;
         let mut prepared = self.prepare(work)?;
         prepared.command.args(["restore", "--verify", id, "--target"]).arg(into);
         let mut meter = work.meter("fetch the snapshot", None);
@@ -333,8 +343,8 @@ impl Repository {
         marked.filter(Stored::is_proved).map(|one| one.id).ok_or_else(|| not_found(id))
     }
 
-    /// Forgets what the rules do not keep and frees the room; never the last
-    /// proved snapshot. Returns the ids that are gone.
+    /// Forgets what the rules do not keep, and what was given up incomplete, and frees the
+    /// room; never the last proved snapshot. Returns the ids that are gone.
     pub fn forget(
         &self,
         work: &Work,
@@ -342,14 +352,27 @@ impl Repository {
         keep: &Keep,
         proved: &[String],
     ) -> Result<Vec<String>, StateError> {
-        let gone = to_forget(&self.snapshots(work, deployment)?, keep, proved);
+        let sorted = self.sorted(work, &format!("deployment:{deployment}"))?;
+        let gone = outdated(&sorted, keep, proved);
         if gone.is_empty() {
             return Ok(gone);
         }
+        let marks = sorted.marks_of(&gone);
         let mut words = vec!["forget", "--prune"];
-        words.extend(gone.iter().map(String::as_str));
+        words.extend(gone.iter().chain(&marks).map(String::as_str));
         self.run(work, &words)?;
         Ok(gone)
+    }
+
+    /// The ids of what [`Repository::forget`] would forget.
+    pub fn outdated(
+        &self,
+        work: &Work,
+        deployment: &str,
+        keep: &Keep,
+        proved: &[String],
+    ) -> Result<Vec<String>, StateError> {
+        Ok(outdated(&self.sorted(work, &format!("deployment:{deployment}"))?, keep, proved))
     }
 
     /// Checks the repository's structure and, in percent, how much of its content.
@@ -449,6 +472,12 @@ impl Repository {
             _ => self.location.clone(),
         }
     }
+}
+
+fn outdated(sorted: &mark::Sorted, keep: &Keep, proved: &[String]) -> Vec<String> {
+    let mut gone = to_forget(&sorted.whole, keep, proved);
+    gone.extend(sorted.abandoned(Timestamp::now()).map(|one| one.id.clone()));
+    gone
 }
 
 /// What a snapshot can be found by; restic separates tags by commas.

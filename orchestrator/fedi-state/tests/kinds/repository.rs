@@ -238,3 +238,38 @@ fn a_full_repository_is_told() {
     assert_eq!(error.class(), ErrorClass::Full, "{error:?}");
     assert_eq!(repository.snapshots(&place.work, "matrix").unwrap(), []);
 }
+
+#[test]
+fn what_nobody_said_to_be_whole_does_not_count() {
+    let place = Place::new();
+    let Some(repository) = repository(&place) else { return };
+    repository.init(&place.work).unwrap();
+    let (stage, _) = stage(&place);
+    let tag = ["run:one".to_owned()];
+    let added = repository.backup_tagged(&place.work, &stage, &tag).unwrap();
+    // Not to a list, a retry, a restore or a rule.
+    assert_eq!(repository.snapshots(&place.work, "matrix").unwrap(), []);
+    assert_eq!(repository.tagged(&place.work, "run:one").unwrap(), []);
+    let error = repository.restore(&place.work, &added.id, &place.path("back")).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Damaged, "{error}");
+    assert!(error.to_string().contains("incomplete"), "{error}");
+    let keep = Keep { last: 1, daily: 0, weekly: 0, monthly: 0 };
+    assert_eq!(repository.outdated(&place.work, "matrix", &keep, &[]).unwrap(), Vec::<String>::new());
+    let incomplete = repository.incomplete(&place.work, "matrix").unwrap();
+    assert_eq!(incomplete.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), [added.id.as_str()]);
+
+    repository.complete(&place.work, "matrix", &added.id).unwrap();
+    assert_eq!(repository.incomplete(&place.work, "matrix").unwrap(), []);
+    assert_eq!(repository.tagged(&place.work, "run:one").unwrap().len(), 1);
+    repository.restore(&place.work, &added.id, &place.path("back")).unwrap();
+    // Proved, it goes by another id; its mark still holds, and goes with it in the end.
+    let proved = repository.mark_proved(&place.work, "matrix", &added.id).unwrap();
+    repository.restore(&place.work, &proved, &place.path("again")).unwrap();
+    let second = repository.backup(&place.work, &stage).unwrap();
+    repository.mark_proved(&place.work, "matrix", &second.id).unwrap();
+    assert_eq!(repository.forget(&place.work, "matrix", &keep, &[]).unwrap(), [proved]);
+    let left = fs::read_dir(place.path("repository/snapshots")).unwrap().count();
+    assert_eq!(left, 2, "the second one and its mark");
+    assert_eq!(repository.snapshots(&place.work, "matrix").unwrap().len(), 1);
+    assert_eq!(repository.incomplete(&place.work, "matrix").unwrap(), []);
+}

@@ -76,6 +76,10 @@ impl Repositories for StandInVault {
         Ok(all.map(|one| StoredSnapshot { id: one.id, original: one.original, at: one.time, tags: one.tags }).collect())
     }
 
+    async fn incomplete(&self, _: &RepositoryName, _: &DeploymentName) -> Result<Vec<StoredSnapshot>, DriverError> {
+        Ok(Vec::new())
+    }
+
     async fn manifest(&self, snapshot: &SnapshotRef) -> Result<Vec<u8>, DriverError> {
         Ok(serde_json::to_vec(&self.one(snapshot).await?.manifest).unwrap())
     }

@@ -31,6 +31,8 @@ struct Listed {
     #[serde(skip_serializing_if = "Option::is_none")]
     consistency: Option<String>,
     proved: bool,
+    /// Whether its capture came to its end; from others nothing is restored.
+    complete: bool,
 }
 
 #[derive(Serialize)]
@@ -45,7 +47,9 @@ pub(crate) async fn run(args: &List, global: &Global, ui: Ui) -> Result<Exit, Co
     let mut snapshots = Vec::new();
     for name in names(&args.deployments, &context, &workshop.desk)? {
         let (repository, stored) = workshop.desk.snapshots(&name).await?;
-        snapshots.extend(stored.into_iter().map(|one| listed(one, &name, &repository)));
+        snapshots.extend(stored.into_iter().map(|one| listed(one, &name, &repository, true)));
+        let incomplete = workshop.desk.incomplete(&name).await?;
+        snapshots.extend(incomplete.into_iter().map(|one| listed(one, &name, &repository, false)));
     }
     let mut table = Table::new(&["snapshot", "deployment", "taken", "version", "consistency", "proved"]);
     for one in &snapshots {
@@ -55,7 +59,12 @@ pub(crate) async fn run(args: &List, global: &Global, ui: Ui) -> Result<Exit, Co
             local(one.at),
             one.version.clone().unwrap_or_default(),
             one.consistency.clone().unwrap_or_default(),
-            if one.proved { "proved" } else { "" }.to_owned(),
+            match (one.complete, one.proved) {
+                (false, _) => "incomplete",
+                (true, true) => "proved",
+                (true, false) => "",
+            }
+            .to_owned(),
         ]);
     }
     let text = if snapshots.is_empty() { "No snapshots\n".to_owned() } else { table.render() };
@@ -63,7 +72,7 @@ pub(crate) async fn run(args: &List, global: &Global, ui: Ui) -> Result<Exit, Co
     Ok(Exit::Done)
 }
 
-fn listed(one: StoredSnapshot, deployment: &DeploymentName, repository: &RepositoryName) -> Listed {
+fn listed(one: StoredSnapshot, deployment: &DeploymentName, repository: &RepositoryName, complete: bool) -> Listed {
     Listed {
         deployment: deployment.clone(),
         repository: repository.clone(),
@@ -71,6 +80,7 @@ fn listed(one: StoredSnapshot, deployment: &DeploymentName, repository: &Reposit
         version: one.tag("version").map(str::to_owned),
         consistency: one.tag("consistency").map(str::to_owned),
         proved: one.is_proved(),
+        complete,
         id: one.id,
     }
 }

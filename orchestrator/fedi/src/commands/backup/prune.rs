@@ -43,7 +43,8 @@ pub(crate) async fn run(args: &Prune, global: &Global, ui: Ui) -> Result<Exit, C
     let desk = &workshop.desk;
     let mut outdated = Vec::new();
     for name in names(&args.deployments, &context, desk)? {
-        let (repository, stored) = desk.snapshots(&name).await?;
+        let (repository, mut stored) = desk.snapshots(&name).await?;
+        stored.extend(desk.incomplete(&name).await?);
         if stored.is_empty() {
             continue;
         }
