@@ -103,6 +103,7 @@ impl Desk {
     ) -> Result<Prepared, WorkflowError> {
         let (host_name, host) = self.folder.host(deployment.host.as_str())?;
         let uuid = self.uuid(&deployment.name, &ledger, purpose).await?;
+        self.no_vm_is_on_its_way(&deployment.name, &ledger).await?;
         let taken = self.taken(deployment);
         let inputs = DeployInputs {
             deployment,

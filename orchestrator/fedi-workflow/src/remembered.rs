@@ -71,22 +71,52 @@ impl Desk {
         })
     }
 
-    /// The VM with the chosen UUID as a run was to make it, where one was.
+    /// Refuses to plan as if there were no VM while the host still makes the one that an
+    /// abandoned run began.
+    pub(crate) async fn no_vm_is_on_its_way(
+        &self,
+        name: &DeploymentName,
+        ledger: &BTreeMap<ResourceId, Resource>,
+    ) -> Result<(), WorkflowError> {
+        if !ledger.contains_key(&ResourceId::vm(name))
+            && let Some(begun) = self.begun_vm(name).await?
+        {
+            self.world.observe(&Resource::Vm(begun)).await?;
+        }
+        Ok(())
+    }
+
+    /// The VM with the chosen UUID as a run was to make it, where one was; with the number
+    /// that the run noted for it, where the run is over.
     pub(crate) async fn begun_vm(&self, name: &DeploymentName) -> Result<Option<Vm>, WorkflowError> {
         let Some(chosen) = self.store.setting(&uuid_setting(name)).await? else { return Ok(None) };
         for run in self.store.runs_of(name).await? {
+            let mut begun: Option<(StepId, Vm)> = None;
             for record in self.store.records(run.id).await? {
-                let RunEvent::Planned { plan } = record.event else { continue };
-                let vm = plan.steps().find_map(|step| match &step.action {
-                    Action::Ensure { desired, .. } => match &**desired {
-                        Resource::Vm(vm) if vm.uuid.to_string() == chosen => Some(vm.clone()),
-                        _ => None,
-                    },
-                    _ => None,
-                });
-                if vm.is_some() {
-                    return Ok(vm);
+                match record.event {
+                    RunEvent::Planned { plan } => {
+                        begun = plan.steps().find_map(|step| match &step.action {
+                            Action::Ensure { desired, .. } => match &**desired {
+                                Resource::Vm(vm) if vm.uuid.to_string() == chosen => {
+                                    Some((step.id.clone(), vm.clone()))
+                                }
+                                _ => None,
+                            },
+                            _ => None,
+                        });
+                    }
+                    RunEvent::Noted { step, key, value } => {
+                        if let Some((_, vm)) =
+                            begun.as_mut().filter(|(of, _)| run.phase.is_over() && *of == step && key == "vmid")
+                        {
+                            vm.vmid = value.parse().ok();
+                        }
+                    }
+                    _ => {}
                 }
+            }
+            if let Some((_, vm)) = begun {
+                return Ok(Some(vm));
             }
         }
         Ok(None)

@@ -165,6 +165,7 @@ impl Desk {
     ) -> Result<(Plan, GuestState), WorkflowError> {
         let (host_name, host) = self.folder.host(deployment.host.as_str())?;
         let uuid = self.uuid(&deployment.name, &ledger, Purpose::CarryOut).await?;
+        self.no_vm_is_on_its_way(&deployment.name, &ledger).await?;
         let taken = if goal == Goal::Drill { BTreeMap::new() } else { self.taken(deployment) };
         let deploy = DeployInputs {
             deployment,

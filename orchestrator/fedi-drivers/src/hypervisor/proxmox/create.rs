@@ -12,7 +12,7 @@ use fedi_model::resource::{NicAddress, Vm};
 use ipnet::IpNet;
 use proxmox_api::{
     Class, CloudInit, CreateVm, Disk, DiskSource, Error, Exit, IpConfig, Missing, NetworkDevice, StaticIp, TaskQuery,
-    TaskState, Upid, Wait,
+    TaskSource, TaskState, Upid, Wait,
 };
 
 use super::ProxmoxHost;
@@ -73,6 +73,20 @@ impl ProxmoxHost {
         let Some(since) = cx.recall("since").await.and_then(|text| text.parse().ok()) else { return Ok(None) };
         let tasks = self.node().vm(vmid).tasks(TaskQuery::of_vm(vmid).kind("qmcreate").since(since)).await?;
         Ok(tasks.into_iter().map(|entry| entry.upid).next())
+    }
+
+    /// Refuses to call a VM absent whose number a create still has: what it makes shows,
+    /// and whose it is, only at its end.
+    pub(super) async fn nothing_is_being_made(&self, vm: &Vm) -> Result<(), DriverError> {
+        let Some(vmid) = vm.vmid else { return Ok(()) };
+        let what = || format!("Failed to look for what is being made as VM {vmid} on host `{}`", self.name);
+        let query = TaskQuery { source: TaskSource::Active, ..TaskQuery::of_vm(vmid).kind("qmcreate") };
+        let tasks = self.node().vm(vmid).tasks(query).await.map_err(|error| self.fault(&error, what()))?;
+        let Some(running) = tasks.into_iter().find(|task| task.state() == TaskState::Running) else { return Ok(()) };
+        let message = format!("VM {vmid} on host `{}` is still being made for `{}`", self.name, vm.deployment);
+        Err(DriverError::new(DriverErrorKind::Unavailable, message)
+            .cause(format!("An earlier run began it; the task is `{}`", running.upid))
+            .hint("Try again when the task has ended, or stop it in Proxmox"))
     }
 
     async fn create(&self, vm: &Vm, cx: &dyn StepContext) -> Result<Vm, DriverError> {

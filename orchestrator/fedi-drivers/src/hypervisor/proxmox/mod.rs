@@ -194,7 +194,10 @@ impl Hypervisor for ProxmoxHost {
     }
 
     async fn observe_vm(&self, vm: &Vm) -> Result<Option<Vm>, DriverError> {
-        Ok(self.find(vm).await?.map(|found| found.vm))
+        match self.find(vm).await? {
+            Some(found) => Ok(Some(found.vm)),
+            None => self.nothing_is_being_made(vm).await.map(|()| None),
+        }
     }
 
     async fn vms(&self) -> Result<Vec<(DeploymentName, Vm)>, DriverError> {

@@ -9,6 +9,8 @@ use fedi_model::run::Direction;
 use fedi_sim::faults::Command;
 use fedi_testsite::{GuestFault, TestSite};
 
+use fedi_workflow::WorkflowError;
+
 use super::{completed, nothing_is_left, site};
 
 /// Starts a deploy, stops it once `when` holds, and gives the run.
@@ -89,6 +91,25 @@ async fn during_an_import_and_abandoned_and_destroyed() {
     it_comes_to_be(&site).await;
     completed(&site.destroy("matrix").await.unwrap());
     nothing_is_left(&site).await;
+}
+
+/// Neither a second VM nor a destroy that leaves what is not there yet.
+#[tokio::test]
+async fn during_an_import_and_abandoned_and_not_waited_for() {
+    let site = site().await;
+    site.sim.control(Command::ImportDelay { milliseconds: 3_600_000 }).await;
+    let (engine, run) = stopped(&site, || importing(&site)).await;
+    assert_eq!(engine.abandon(run).await.unwrap(), Outcome::Abandoned { run });
+    is_being_made(&site.deploy("matrix").await.unwrap_err());
+    is_being_made(&site.destroy("matrix").await.unwrap_err());
+    assert_eq!(creates(&site), 1);
+}
+
+#[track_caller]
+fn is_being_made(error: &WorkflowError) {
+    let WorkflowError::Driver(error) = error else { panic!("{error:?}") };
+    assert_eq!(error.message, "VM 9000 on host `proxmox1` is still being made for `matrix`");
+    assert!(error.hint.is_some() && error.causes.iter().any(|cause| cause.contains(":qmcreate:9000:")), "{error:?}");
 }
 
 async fn it_comes_to_be(site: &TestSite) {
