@@ -173,6 +173,19 @@ impl Place {
         self
     }
 
+    /// Begins to make it; the process dies while the import runs: the future is dropped.
+    async fn dies_in_import(&self, vm: &Vm, cx: &NoStep) {
+        let begun = async {
+            while cx.recall("upid").await.is_none() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            made = self.host.ensure_vm(vm, cx) => panic!("the import was quicker than the crash: {made:?}"),
+            () = begun => {}
+        }
+    }
+
     async fn make(&self, vm: &Vm) -> Vm {
         self.host.ensure_vm(vm, &NoStep::default()).await.unwrap()
     }
@@ -210,7 +223,7 @@ async fn an_image_that_is_not_what_its_digest_says_does_not_stay() {
 async fn a_vm_is_made_found_and_left_alone() {
     let place = place().await.with_image().await;
     let wanted = vm("matrix", &place.image);
-    assert_eq!(place.host.observe_vm(&wanted).await.unwrap(), None);
+    place.host.observe_vm(&wanted).await.unwrap();
     let made = place.make(&wanted).await;
     assert_eq!((made.vmid, made.running), (Some(9000), true));
     assert_eq!(place.host.observe_vm(&wanted).await.unwrap().unwrap(), made);
@@ -336,13 +349,28 @@ async fn a_create_that_was_begun_before_a_crash_is_taken_up() {
     place.sim.control(Command::ImportDelay { milliseconds: 800 }).await;
     let wanted = vm("matrix", &place.image);
     let cx = NoStep::default();
-    // The process dies while the import runs: the future is dropped.
-    let dead = tokio::time::timeout(Duration::from_millis(300), place.host.ensure_vm(&wanted, &cx)).await;
-    assert!(dead.is_err(), "the import was quicker than the crash");
+    place.dies_in_import(&wanted, &cx).await;
     assert_eq!(cx.recall("vmid").await.as_deref(), Some("9000"));
     let made = place.host.ensure_vm(&wanted, &cx).await.unwrap();
     assert_eq!((made.vmid, made.running), (Some(9000), true));
     assert_eq!(place.sim.vmids(), vec![9000]);
+}
+
+/// A list that was read while the import ran lacks the VM, and is not gone by ever since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_that_ended_meanwhile_is_seen_by_whoever_asks_next() {
+    let place = place().await.with_image().await;
+    place.sim.control(Command::ImportDelay { milliseconds: 800 }).await;
+    let wanted = vm("matrix", &place.image);
+    let cx = NoStep::default();
+    place.dies_in_import(&wanted, &cx).await;
+    place.host.observe_vm(&wanted).await.unwrap();
+    let ended = || place.sim.vm(9000).is_some_and(|vm| vm.running);
+    while !ended() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    place.host.ensure_vm(&wanted, &cx).await.unwrap();
+    assert_eq!(place.host.observe_vm(&wanted).await.unwrap().and_then(|vm| vm.vmid), Some(9000));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -351,8 +379,7 @@ async fn undoing_a_create_that_still_runs_aborts_it() {
     place.sim.control(Command::ImportDelay { milliseconds: 60_000 }).await;
     let wanted = vm("matrix", &place.image);
     let cx = NoStep::default();
-    let dead = tokio::time::timeout(Duration::from_millis(300), place.host.ensure_vm(&wanted, &cx)).await;
-    assert!(dead.is_err());
+    place.dies_in_import(&wanted, &cx).await;
     place.host.remove_vm(&wanted, &cx).await.unwrap();
     assert!(place.sim.vmids().is_empty());
 }

@@ -30,8 +30,11 @@ impl ProxmoxHost {
         let noted = noted_vmid(cx).await;
         let like = Vm { vmid: noted.or(vm.vmid), ..vm.clone() };
         if noted.is_some() {
-            // An earlier try may have left a task that still runs.
-            self.finish_begun(&like, cx).await?;
+            // An earlier try may have left a task that still runs. A list that was read before
+            // its end lacks the VM, and this one is found by its number.
+            let finished = self.finish_begun(&like, cx).await;
+            self.vms.forget().await;
+            finished?;
         }
         match self.find(&like).await? {
             Some(found) => self.change(vm, found, cx).await,
@@ -48,9 +51,7 @@ impl ProxmoxHost {
         match self.client.task_state(&upid).await {
             Ok(TaskState::Running) => {
                 cx.progress("waiting for what was begun before", None, None);
-                let waited = self.wait_for(&upid, &Wait::up_to(CREATE), cx).await?;
-                self.vms.forget().await;
-                match waited {
+                match self.wait_for(&upid, &Wait::up_to(CREATE), cx).await? {
                     Err(error) if *error.class() == Class::Deadline => Err(self.fault(&error, what())),
                     // How it ended shows in what is there now.
                     _ => Ok(()),
