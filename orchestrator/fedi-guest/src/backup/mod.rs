@@ -108,13 +108,47 @@ pub(crate) fn status(guest: &Guest, request: &BackupStatusRequest) -> Result<Bac
 fn next(guest: &Guest, app: &AppName) -> Result<Option<Timestamp>, GuestError> {
     let mut systemctl = guest.command("systemctl");
     let unit = format!("fedi-backup-{app}.timer");
-    systemctl.args(["show", "--timestamp=unix", "--property=NextElapseUSecRealtime", "--value", "--", &unit]);
+    systemctl.env("TZ", "UTC").args([
+        "show",
+        "--timestamp=unix",
+        "--property=NextElapseUSecRealtime",
+        "--value",
+        "--",
+        &unit,
+    ]);
     let text = match command::succeed(systemctl, SHORT) {
         Ok(text) => text,
         // A machine without systemd has no timers.
         Err(GuestError::Start { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let seconds = text.trim().trim_start_matches('@').parse().ok();
-    Ok(seconds.and_then(|seconds: i64| Timestamp::from_second(seconds).ok()).filter(|at| at.as_second() > 0))
+    Ok(elapse(text.trim()))
+}
+
+/// A time as `systemctl show --timestamp=unix` writes it: `@4070921400`, or, of a timer
+/// and up to systemd 252 at least, `Thu 2099-01-01 03:30:00 UTC`.
+fn elapse(text: &str) -> Option<Timestamp> {
+    let at = match text.strip_prefix('@') {
+        Some(seconds) => Timestamp::from_second(seconds.parse().ok()?).ok()?,
+        None => match text.split_whitespace().collect::<Vec<_>>()[..] {
+            [_, date, time, "UTC"] => format!("{date}T{time}Z").parse().ok()?,
+            _ => return None,
+        },
+    };
+    Some(at).filter(|at| at.as_second() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::elapse;
+
+    #[test]
+    fn times_of_timers() {
+        let wanted = "2099-01-01T03:30:00Z".parse().ok();
+        assert_eq!(elapse("@4070921400"), wanted);
+        assert_eq!(elapse("Thu 2099-01-01 03:30:00 UTC"), wanted);
+        for none in ["", "0", "@0", "n/a", "Thu 2099-01-01 03:30:00 CET"] {
+            assert_eq!(elapse(none), None, "{none}");
+        }
+    }
 }

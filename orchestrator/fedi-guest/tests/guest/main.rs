@@ -2,6 +2,7 @@
 
 mod activation;
 mod application;
+mod backup;
 mod harness;
 mod nix;
 mod systems;
