@@ -24,6 +24,7 @@ let
       items
       order
       hooks
+      fence
       records
       endpoints
       admin

@@ -170,7 +170,11 @@ let
             {
               quiesce = "Stops taking requests, shows a maintenance page.";
               drain = "Lets queued work run out.";
-              rehome = "Rewrites stored addresses after a move.";
+              rehome = ''
+                Makes restored state that of a fenced copy, before its first start: what waits to
+                go out to people and servers is gone from it, and so are people's sessions. Only a
+                system that cannot pass for the first declares it (see `fence`).
+              '';
               upgrade = "Migrates the schema.";
               serve = ''
                 Makes state reachable that only the application itself can read and write, such
@@ -179,6 +183,37 @@ let
               '';
               probe = "Tests the application on the loopback address.";
             };
+
+        fence = mkOption {
+          default = null;
+          description = ''
+            The settings that a copy of this application needs so that it cannot pass for the
+            first, where there are such settings. `fedi clone` writes them into the copy's file,
+            and refuses a system without {option}`hooks.rehome`.
+          '';
+          type = types.nullOr (
+            types.submodule {
+              options = {
+                set = mkOption {
+                  type = types.attrsOf (
+                    types.oneOf [
+                      types.bool
+                      types.int
+                      types.str
+                    ]
+                  );
+                  default = { };
+                  description = "Keys below `[settings]`, dotted, and what they have to say.";
+                };
+                unset = mkOption {
+                  type = types.listOf types.str;
+                  default = [ ];
+                  description = "Keys below `[settings]`, dotted, that must not be there.";
+                };
+              };
+            }
+          );
+        };
 
         records = mkOption {
           default = [ ];

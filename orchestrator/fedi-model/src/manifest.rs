@@ -61,6 +61,10 @@ pub struct App {
     /// The first administrator's account, where the application has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<Admin>,
+    /// What keeps a second deployment with this one's state from passing for it, where
+    /// the application has such a thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
 }
 
 /// A piece of state. Exactly one kind; the JSON is `{"postgres": {...}}`.
@@ -315,7 +319,9 @@ pub struct Hooks {
     /// Lets queued work run out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Hook>,
-    /// Rewrites stored addresses after a move.
+    /// Makes restored state that of a fenced copy, before its first start: what waits to go
+    /// out to people and servers is gone from it, and so are people's sessions. Declared only
+    /// by a system that cannot pass for the first (see [`Fence`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rehome: Option<Hook>,
     /// Migrates the schema.
@@ -430,6 +436,19 @@ pub struct Admin {
     pub password: SecretName,
     /// Where to log in.
     pub url: String,
+}
+
+/// The settings that a copy of an application needs so that it cannot pass for the first.
+/// Only a system with them declares [`Hooks::rehome`], and its own fence is the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Fence {
+    /// Keys below `[settings]`, dotted, and what they have to say.
+    #[serde(default)]
+    pub set: BTreeMap<String, serde_json::Value>,
+    /// Keys below `[settings]`, dotted, that must not be there.
+    #[serde(default)]
+    pub unset: Vec<String>,
 }
 
 /// Why a manifest cannot be used.
