@@ -44,6 +44,16 @@ let
     };
 
   workers = lib.attrNames synapse.workers;
+
+  # Whether it could neither pass for another server of the same name nor reach people: it
+  # does not federate, answers nowhere that others look for the server name, and has
+  # neither mail nor bridges. Only then may it get another one's state.
+  fenced =
+    !cfg.federation.enable
+    && delegated
+    && cfg.wellKnown == "elsewhere"
+    && !mail
+    && synapse.settings.app_service_config_files or [ ] == [ ];
 in
 {
   imports = [ ../../modules/core.nix ];
@@ -211,6 +221,32 @@ in
           };
         };
       }
+      (mkIf fenced {
+        # Before the first start of a copy: while the database runs and Synapse does not.
+        fedi-matrix-rehome = {
+          description = "Make the state of Matrix that of a copy";
+          requires = [ "postgresql.target" ];
+          after = [ "postgresql.target" ];
+          path = [ config.services.postgresql.finalPackage ];
+          script = ''
+            if [ -e ${config.fedi.contracts.leaseMarkers}/matrix ]; then
+              echo "Matrix is in use here: this would end everybody's session" >&2
+              exit 1
+            fi
+            exec psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --set server_name=${lib.escapeShellArg serverName} \
+              --dbname matrix-synapse --file ${./rehome.sql}
+          '';
+          serviceConfig = {
+            Type = "oneshot";
+            User = "matrix-synapse";
+            Group = "matrix-synapse";
+            # As root: certificates and the ACME account of the first. The copy orders its own.
+            ExecStartPost = lib.optional (
+              config.security.acme.certs != { }
+            ) "+${pkgs.findutils}/bin/find /var/lib/acme -mindepth 1 -not -type d -delete";
+          };
+        };
+      })
     ];
 
     fedi = {
@@ -237,7 +273,10 @@ in
           claims = {
             prefixes = [ "matrix-synapse" ];
             users = [ "matrix-synapse" ];
-            helpers = [ "fedi-matrix-admin.service" ];
+            helpers = [
+              "fedi-matrix-admin.service"
+            ]
+            ++ lib.optional fenced "fedi-matrix-rehome.service";
           };
 
           items = {
@@ -279,9 +318,25 @@ in
           ]
           ++ lib.optional bucket "bucket";
 
-          hooks.probe = {
-            unit = "fedi-matrix-probe.service";
-            timeout = "1m";
+          hooks = {
+            probe = {
+              unit = "fedi-matrix-probe.service";
+              timeout = "1m";
+            };
+          }
+          // lib.optionalAttrs fenced { rehome.unit = "fedi-matrix-rehome.service"; };
+          fence = {
+            set = {
+              inherit serverName;
+              wellKnown = "elsewhere";
+              "federation.enable" = false;
+              registration = "closed";
+            };
+            unset = [
+              "federation.allow"
+              "smtp"
+              "turn"
+            ];
           };
           records = [
             { name = cfg.domain; }

@@ -53,6 +53,7 @@ let
     "bash"
     "coreutils"
     "curl"
+    "findutils"
     "fedi"
     "fedi-guest"
     "gawk"

@@ -45,7 +45,7 @@ lib.mapAttrs
   )
   (
     {
-      inherit (systems) matrix-local matrix-bucket;
+      inherit (systems) matrix-local matrix-bucket matrix-copy;
     }
     // more
   )

@@ -44,6 +44,12 @@ in
       turn.uris = [ "turns:turn.example.test?transport=tcp" ];
     }
   );
+  # A copy of matrix-bucket, fenced in.
+  matrix-copy = with' "matrix" {
+    serverName = "example.test";
+    wellKnown = "elsewhere";
+    federation.enable = false;
+  };
   mastodon-local = deployment "mastodon";
   mastodon-bucket = with' "mastodon" (
     bucket "mastodon" // smtp // { handleDomain = "example.test"; }

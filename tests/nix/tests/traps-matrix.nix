@@ -7,6 +7,14 @@
   ...
 }:
 let
+  # The copy, with something that lets it reach others.
+  but =
+    settings:
+    eval.evalConfig [
+      systems.matrix-copy
+      settings
+    ];
+  hooks = config: lib.attrNames config.fedi.manifest.apps.matrix.hooks;
   inherit (import ../looks.nix { inherit lib eval systems; })
     config
     yes
@@ -90,4 +98,87 @@ in
   "matrix: the local media store is carried even with a bucket" = yes (
     (item "matrix-bucket" "matrix") ? media && (item "matrix-bucket" "matrix") ? bucket
   );
+  "matrix: a copy is made one by a unit, and only where it cannot pass for the first" = {
+    expr = {
+      copy = hooks config.matrix-copy;
+      first = hooks config.matrix-bucket;
+      plain = hooks config.matrix-local;
+      unit = config.matrix-local.systemd.services ? fedi-matrix-rehome;
+    }
+    // lib.mapAttrs (_: settings: hooks (but settings)) {
+      federates.fedi.apps.matrix.federation.enable = lib.mkForce true;
+      delegates.fedi.apps.matrix.wellKnown = lib.mkForce "guest";
+      isThere.fedi.apps.matrix.serverName = lib.mkForce "matrix.example.test";
+      mails.fedi.apps.matrix.smtp.host = "smtp.example.org";
+      bridges.services.matrix-synapse.settings.app_service_config_files = [ "/etc/bridge.yaml" ];
+    };
+    expected = {
+      copy = [
+        "probe"
+        "rehome"
+      ];
+      first = [ "probe" ];
+      plain = [ "probe" ];
+      unit = false;
+      federates = [ "probe" ];
+      delegates = [ "probe" ];
+      isThere = [ "probe" ];
+      mails = [ "probe" ];
+      bridges = [ "probe" ];
+    };
+  };
+  "matrix: a copy says of itself what the first says of it" = {
+    expr = config.matrix-copy.fedi.manifest.apps.matrix.fence;
+    expected = config.matrix-bucket.fedi.manifest.apps.matrix.fence;
+  };
+  "matrix: a copy has neither the routes nor the names of federation" = {
+    expr = {
+      inherit (config.matrix-copy.services.matrix-synapse.settings)
+        server_name
+        federation_domain_whitelist
+        ;
+      resources = lib.concatMap (
+        listener: lib.concatMap (resource: resource.names) listener.resources
+      ) config.matrix-copy.services.matrix-synapse.settings.listeners;
+      hosts = lib.attrNames config.matrix-copy.services.nginx.virtualHosts;
+      wellKnown = lib.filter (lib.hasInfix "well-known") (
+        lib.attrNames (host "matrix-copy" "matrix.example.test").locations
+      );
+      records = map (record: record.name) config.matrix-copy.fedi.manifest.apps.matrix.records;
+      endpoints = map (endpoint: endpoint.name) config.matrix-copy.fedi.manifest.apps.matrix.endpoints;
+    };
+    expected = {
+      server_name = "example.test";
+      federation_domain_whitelist = [ ];
+      resources = [ "client" ];
+      hosts = [ "matrix.example.test" ];
+      wellKnown = [ ];
+      records = [ "matrix.example.test" ];
+      endpoints = [ "client API" ];
+    };
+  };
+  "matrix: what makes a copy runs as Synapse's user, against its database, and not on a server in use" =
+    let
+      text = script "matrix-copy" "fedi-matrix-rehome";
+    in
+    {
+      expr = {
+        user = config.matrix-copy.systemd.services.fedi-matrix-rehome.serviceConfig.User;
+        database = lib.hasInfix "--dbname matrix-synapse" text;
+        name = lib.hasInfix "server_name=example.test" text;
+        refused = lib.hasInfix "[ -e /run/fedi/lease/matrix ]" text;
+        certificates = lib.any (lib.hasSuffix "find /var/lib/acme -mindepth 1 -not -type d -delete") (
+          config.matrix-copy.systemd.services.fedi-matrix-rehome.serviceConfig.ExecStartPost
+        );
+        gated = lib.elem "fedi-matrix-rehome.service" config.matrix-copy.fedi.contracts.state.matrix.units;
+      };
+      expected = {
+        user = "matrix-synapse";
+        database = true;
+        name = true;
+        refused = true;
+        certificates = true;
+        gated = false;
+      };
+    };
 }
