@@ -5,7 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use fedi_model::inventory::{DeploymentFile, FediFile, HostFile};
+use fedi_model::inventory::{Deployment, DeploymentFile, FediFile, HostFile};
+use fedi_model::manifest::Fence;
 use fedi_model::name::{AppName, DeploymentName, Domain, HostName};
 use toml_edit::{DocumentMut, Item, Table, Value};
 
@@ -96,6 +97,57 @@ pub fn add_deployment(
     let text = template::deployment(app, domain, &schema_line(root, &path, FileKind::Deployment));
     create::<DeploymentFile>(root, &path, &text)?;
     Ok(path)
+}
+
+/// Writes the file of a copy of `from`: what that one's file says, with another domain,
+/// without a schedule for backups, and with the settings that fence it in. Returns its path.
+pub fn add_clone(
+    root: &Path,
+    from: &Deployment,
+    host: &HostName,
+    name: &DeploymentName,
+    domain: &Domain,
+    fence: &Fence,
+) -> Result<PathBuf, EditError> {
+    if let Some(there) = find_deployment(root, name) {
+        return Err(EditError::Exists { file: relative(root, &deployment_file(root, &there, name)) });
+    }
+    if !host_dir(root, host).join("host.toml").is_file() {
+        return Err(EditError::Missing { file: relative(root, &host_dir(root, host).join("host.toml")) });
+    }
+    let (theirs, path) = (deployment_file(root, &from.host, &from.name), deployment_file(root, host, name));
+    let io = |source| EditError::Io { file: relative(root, &theirs), source };
+    let text = fs::read_to_string(&theirs).map_err(io)?;
+    let Ok(mut document) = text.parse::<DocumentMut>() else {
+        refuse_bad::<DeploymentFile>(root, &theirs, &text)?;
+        return Err(EditError::Missing { file: relative(root, &theirs) });
+    };
+    put(&mut document, "domain", Some(domain.as_str().into()))?;
+    document.remove("backup");
+    for key in &fence.unset {
+        put(&mut document, &format!("settings.{key}"), None)?;
+    }
+    for (key, value) in &fence.set {
+        put(&mut document, &format!("settings.{key}"), toml_value(value))?;
+    }
+    let text = template::clone_of(&from.name, &document.to_string());
+    create::<DeploymentFile>(root, &path, &text)?;
+    Ok(path)
+}
+
+/// A value of JSON in TOML; there is none for `null`, and a table is not a value to set.
+fn toml_value(value: &serde_json::Value) -> Option<Value> {
+    use serde_json::Value as Json;
+    Some(match value {
+        Json::Null | Json::Object(_) => return None,
+        Json::Bool(flag) => (*flag).into(),
+        Json::Number(number) => match number.as_i64() {
+            Some(whole) => whole.into(),
+            None => number.as_f64()?.into(),
+        },
+        Json::String(text) => text.as_str().into(),
+        Json::Array(values) => Value::Array(values.iter().filter_map(toml_value).collect()),
+    })
 }
 
 /// Writes `host.toml` of a new host; returns its path.

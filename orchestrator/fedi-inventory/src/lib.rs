@@ -23,7 +23,7 @@ mod write;
 
 pub use credential::{CredentialError, CredentialText};
 pub use edit::{
-    EditError, add_deployment, add_host, move_deployment, remove_deployment, remove_host, set_in_deployment,
+    EditError, add_clone, add_deployment, add_host, move_deployment, remove_deployment, remove_host, set_in_deployment,
     set_in_fedi, set_in_host,
 };
 pub use environment::{Environment, PathError};

@@ -204,3 +204,66 @@ fn removing() {
     assert!(load(&folder).host("a").is_err());
     assert!(!folder.path().join("hosts/a").exists());
 }
+
+fn fence() -> fedi_model::manifest::Fence {
+    serde_json::from_value(serde_json::json!({
+        "set": { "serverName": "chat.example.org", "federation.enable": false },
+        "unset": ["smtp", "federation.allow", "turn"]
+    }))
+    .unwrap()
+}
+
+fn copy(folder: &TempDir, host: &str) -> Result<std::path::PathBuf, EditError> {
+    let read = load(folder);
+    let from = read.deployment("chat").unwrap();
+    fedi_inventory::add_clone(folder.path(), from, &name(host), &name("copy"), &name("copy.example.org"), &fence())
+}
+
+#[test]
+fn a_copy_has_what_the_first_says_and_the_fence() {
+    let folder = inventory();
+    let first = add(&folder, "a", "chat").unwrap();
+    let schema = fs::read_to_string(&first).unwrap().lines().next().unwrap().to_owned();
+    fs::write(
+        &first,
+        format!(
+            "{schema}\n\napp = \"matrix\"\ndomain = \"chat.example.org\" # as people know it\n\n[resources]\nstate-gib = 40\n\n\
+             [backup]\nconsistency = \"quiesced\"\n\n[settings]\n# Quiet.\npresence = false\n\n[settings.federation]\n\
+             allow = [\"example.net\"]\npublicRooms = true\n\n[settings.smtp]\nhost = \"smtp.example.org\"\n"
+        ),
+    )
+    .unwrap();
+    let before = fs::read_to_string(&first).unwrap();
+    let path = copy(&folder, "b").unwrap();
+    assert!(path.ends_with("hosts/b/deployments/copy.toml"), "{}", path.display());
+    insta::assert_snapshot!(fs::read_to_string(&path).unwrap());
+    assert_eq!(fs::read_to_string(&first).unwrap(), before);
+    let read = load(&folder);
+    let copy = read.deployment("copy").unwrap();
+    assert_eq!((copy.host.as_str(), copy.domain().as_str()), ("b", "copy.example.org"));
+    assert_eq!(copy.file.resources.state_gib, Some(40));
+    assert_eq!(copy.file.backup, fedi_model::inventory::BackupWishes::default());
+}
+
+#[test]
+fn a_copy_of_what_has_no_settings_has_the_fence() {
+    let folder = inventory();
+    let first = add(&folder, "a", "chat").unwrap();
+    fs::write(&first, "app = \"matrix\"\ndomain = \"chat.example.org\"\n").unwrap();
+    copy(&folder, "a").unwrap();
+    let read = load(&folder);
+    let settings = serde_json::to_value(&read.deployment("copy").unwrap().file.settings).unwrap();
+    let wanted = serde_json::json!({ "serverName": "chat.example.org", "federation": { "enable": false } });
+    assert_eq!(settings, wanted);
+}
+
+#[test]
+fn a_copy_overwrites_nothing() {
+    let folder = inventory();
+    add(&folder, "a", "chat").unwrap();
+    copy(&folder, "a").unwrap();
+    for host in ["a", "b"] {
+        let error = copy(&folder, host).unwrap_err();
+        assert_eq!(error.to_string(), "`hosts/a/deployments/copy.toml` is there already");
+    }
+}

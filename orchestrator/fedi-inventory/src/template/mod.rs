@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use fedi_model::inventory::{AddressPool, Credential, Tls};
-use fedi_model::name::{AppName, Domain};
+use fedi_model::name::{AppName, DeploymentName, Domain};
 use toml_edit::{Array, InlineTable, Value};
 
 use crate::schema::FileKind;
@@ -52,6 +52,20 @@ pub(crate) fn schema_line(root: &Path, path: &Path, kind: FileKind) -> String {
     let folder = [SCHEMA_DIR, "docs/schema"].into_iter().find(|folder| root.join(folder).is_dir());
     folder
         .map_or(String::new(), |folder| format!("#:schema {}{folder}/{}\n\n", "../".repeat(depth), kind.schema_file()))
+}
+
+/// The file of a copy: a word on what it is above what the first's file says.
+pub(crate) fn clone_of(from: &DeploymentName, text: &str) -> String {
+    let word = format!(
+        "# A copy of `{from}`, made by `fedi clone`: it speaks to no other server (docs/backups.md). What else\n\
+         # stands here was taken over from there.\n"
+    );
+    match text.split_once('\n') {
+        Some((schema, rest)) if schema.starts_with("#:schema") => {
+            format!("{schema}\n\n{word}\n{}", rest.trim_start_matches('\n'))
+        }
+        _ => format!("{word}\n{text}"),
+    }
 }
 
 /// `fedi.toml`.
