@@ -7,6 +7,7 @@
 //! [`Plan`]: fedi_model::plan::Plan
 
 mod backup;
+mod clone;
 mod compare;
 mod deploy;
 mod desired;
@@ -20,10 +21,11 @@ mod sizing;
 mod title;
 
 pub use backup::{BackupInputs, plan_backup};
+pub use clone::{not_clonable, plan_clone};
 pub use deploy::{desired, plan_deploy};
 pub use destroy::plan_destroy;
 pub use inputs::{BackupsInput, DeployInputs, DestroyInputs, Known, SystemInput, families};
 pub use records::zone_of;
 pub use refusal::{PlanError, Refusal};
-pub use restore::{RestoreInputs, SnapshotFacts, drill_of, plan_clone, plan_drill, plan_restore};
+pub use restore::{RestoreInputs, SnapshotFacts, drill_of, plan_drill, plan_restore};
 pub use sizing::{Size, default_size};

@@ -149,7 +149,32 @@ pub enum Refusal {
         /// Which.
         deployment: DeploymentName,
     },
-    /// The application keeps its name in its data and has nothing that changes it.
+    /// Its system would let the clone pass for the first.
+    NotFenced {
+        /// Whose state it would be.
+        from: DeploymentName,
+        /// The clone's file, relative to the inventory.
+        file: String,
+        /// What it has to say below `[settings]`, a line of TOML each.
+        set: Vec<String>,
+        /// What it must not have there.
+        unset: Vec<String>,
+    },
+    /// A clone would answer at a name of the first.
+    NameOfFirst {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        from: DeploymentName,
+    },
+    /// A clone would write into the bucket of the first.
+    BucketOfFirst {
+        /// The item.
+        item: String,
+        /// Whose it is.
+        from: DeploymentName,
+    },
+    /// The application keeps its name in its data and knows no fence for a copy.
     NotClonable {
         /// The application.
         app: AppName,
@@ -216,6 +241,18 @@ impl Refusal {
             }
             Self::DrillLeft { deployment } => format!("Run `fedi destroy {deployment}`"),
             Self::TargetExists { .. } => "Take another name for the clone".to_owned(),
+            Self::NotFenced { file, set, unset, .. } => {
+                let out = if unset.is_empty() { String::new() } else { format!("; and leave out {}", list(unset)) };
+                format!(
+                    "In `{file}`, set in `[settings]`: {}{out}. A `.nix` file beside it must not connect it to others \
+                     either. Or remove the file: `fedi clone` writes one",
+                    set.join(", ")
+                )
+            }
+            Self::NameOfFirst { .. } => "Take a domain that the first does not use".to_owned(),
+            Self::BucketOfFirst { .. } => {
+                "Write the clone's file by hand, with a bucket of its own in `[settings.media]`".to_owned()
+            }
             Self::NotClonable { app, .. } => format!("Deploy a new {app} under the other domain; people move with its own means"),
             Self::NotMade { .. } => "fedi destroys only what it can prove it made; remove it by hand".to_owned(),
         })
@@ -269,10 +306,20 @@ impl fmt::Display for Refusal {
             }
             Self::DrillLeft { deployment } => write!(f, "An earlier rehearsal, `{deployment}`, is still there"),
             Self::TargetExists { deployment } => write!(f, "`{deployment}` is there already"),
+            Self::NotFenced { from, .. } => {
+                write!(
+                    f,
+                    "With its settings it could pass for `{from}`: its system declares no `hooks.rehome`, or is a copy of another server"
+                )
+            }
+            Self::NameOfFirst { name, from } => write!(f, "`{name}` is a name of `{from}`"),
+            Self::BucketOfFirst { item, from } => {
+                write!(f, "`{item}` lies in the bucket of `{from}`, and the copy would write into it")
+            }
             Self::NotClonable { app, from, carried } => {
                 write!(
                     f,
-                    "The state of {app} says everywhere that it is `{from}`'s, and {app} declares nothing that could rewrite it (`hooks.rehome`); a copy would federate as `{from}`"
+                    "The state of {app} says everywhere that it is `{from}`'s, and {app} knows no settings that would fence a copy in (`fence` of its manifest); a copy would federate as `{from}`"
                 )?;
                 if carried.is_empty() { Ok(()) } else { write!(f, ", with its identity ({})", list(carried)) }
             }

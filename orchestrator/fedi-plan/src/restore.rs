@@ -1,12 +1,11 @@
 //! The plans that bring an application's state back: onto a new guest, in the place of
-//! what a guest has, onto a guest that only proves it and goes again, and under another
-//! name.
+//! what a guest has, and onto a guest that only proves it and goes again.
 //!
 //! A new guest is brought up as by a deploy, but dormant: its system is switched to
 //! before the right to run is given, so that nothing seeds the places that the state
 //! goes to. What a guest has is captured first; taking the run back brings that back.
 
-use fedi_model::manifest::{App, Item, SecretClass};
+use fedi_model::manifest::{App, Item};
 use fedi_model::name::{AppName, DeploymentName, SecretName};
 use fedi_model::plan::{Plan, SCHEMA, Step, Task, Workflow};
 use fedi_model::resource::{HostKey, Lease, Resource, ResourceId, Secret, SnapshotRef, State};
@@ -113,41 +112,7 @@ fn rehearsal(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, PlanErro
     Ok(plan(Workflow::Drill, inputs, planner))
 }
 
-/// What to do to bring up a second deployment with the state of another. `captured`
-/// says what identity secrets the state cannot be read without.
-pub fn plan_clone(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, PlanError> {
-    let checked = Planned::check("clone to", inputs, known)?;
-    let mut refusals = Vec::new();
-    let Some(rehome) = &checked.app.hooks.rehome else {
-        let app = inputs.deploy.deployment.app().clone();
-        let carried = carried_identity(checked.app);
-        refusals.push(Refusal::NotClonable { app, from: inputs.snapshot.at.deployment.clone(), carried });
-        return Err(refused("clone to", &inputs.deploy, refusals));
-    };
-    if known.now(&ResourceId::vm(&inputs.deploy.deployment.name)).is_some() {
-        refusals.push(Refusal::TargetExists { deployment: inputs.deploy.deployment.name.clone() });
-        return Err(refused("clone to", &inputs.deploy, refusals));
-    }
-    let mut planner = checked.planner(inputs, known);
-    bring_up(&mut planner, inputs, Named::Yes);
-    let guest = planner.desired.guest.clone();
-    planner.run("rehome", Task::Rehome { guest, unit: rehome.unit.clone() });
-    let lease = planner.desired.lease.clone();
-    start(&mut planner, lease);
-    planner.notes.push(format!(
-        "It is a second server with an identity of its own: nobody who follows `{}` follows it",
-        inputs.snapshot.at.deployment
-    ));
-    Ok(plan(Workflow::Clone, inputs, planner))
-}
-
-/// Identity secrets without which the captured state cannot be read.
-fn carried_identity(app: &App) -> Vec<SecretName> {
-    let carried = app.secrets.iter().filter(|(_, it)| it.class == SecretClass::Identity && !it.protects.is_empty());
-    carried.map(|(name, _)| name.clone()).collect()
-}
-
-fn plan(workflow: Workflow, inputs: &RestoreInputs<'_>, planner: Planner<'_>) -> Plan {
+pub(crate) fn plan(workflow: Workflow, inputs: &RestoreInputs<'_>, planner: Planner<'_>) -> Plan {
     let snapshot = inputs.snapshot;
     let mut notes = vec![format!(
         "Snapshot {} of `{}`: {} {} of {}, {}, {}",
@@ -179,13 +144,13 @@ fn plan(workflow: Workflow, inputs: &RestoreInputs<'_>, planner: Planner<'_>) ->
 }
 
 /// Inputs that nothing speaks against.
-struct Planned<'a> {
+pub(crate) struct Planned<'a> {
     desired: Desired,
-    app: &'a App,
+    pub(crate) app: &'a App,
 }
 
 impl<'a> Planned<'a> {
-    fn check(verb: &'static str, inputs: &RestoreInputs<'a>, known: &Known) -> Result<Self, PlanError> {
+    pub(crate) fn check(verb: &'static str, inputs: &RestoreInputs<'a>, known: &Known) -> Result<Self, PlanError> {
         let rehearsal = verb == REHEARSE;
         let deploy = &inputs.deploy;
         let mut refusals = refusals_before(deploy, known);
@@ -217,7 +182,7 @@ impl<'a> Planned<'a> {
         if refusals.is_empty() { Ok(Self { desired, app }) } else { Err(refused(verb, deploy, refusals)) }
     }
 
-    fn planner<'b>(&'b self, inputs: &'b RestoreInputs<'_>, known: &'b Known) -> Planner<'b> {
+    pub(crate) fn planner<'b>(&'b self, inputs: &'b RestoreInputs<'_>, known: &'b Known) -> Planner<'b> {
         Planner {
             inputs: &inputs.deploy,
             known,
@@ -256,13 +221,13 @@ fn fingerprint_key(planner: &mut Planner<'_>, inputs: &RestoreInputs<'_>) {
 
 /// Whether a guest gets its names in DNS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Named {
+pub(crate) enum Named {
     Yes,
     No,
 }
 
 /// A new guest with its state, dormant.
-fn bring_up(planner: &mut Planner<'_>, inputs: &RestoreInputs<'_>, named: Named) {
+pub(crate) fn bring_up(planner: &mut Planner<'_>, inputs: &RestoreInputs<'_>, named: Named) {
     planner.reserve(true);
     fingerprint_key(planner, inputs);
     planner.machine(true);
@@ -280,7 +245,7 @@ fn bring_up(planner: &mut Planner<'_>, inputs: &RestoreInputs<'_>, named: Named)
 }
 
 /// Gives the right to run and starts the application.
-fn start(planner: &mut Planner<'_>, lease: Lease) {
+pub(crate) fn start(planner: &mut Planner<'_>, lease: Lease) {
     let reason = "From here on the application writes data of its own: a failure pauses, nothing is unwound";
     planner.stage("pivot", vec![Step::pivot(reason)]);
     planner.stage("lease", vec![create(&Resource::Lease(lease))]);

@@ -110,7 +110,7 @@ pub(crate) fn task(task: &Task) -> String {
             format!("capture {app} into repository {repository} ({consistency})")
         }
         Task::RecordProof { snapshot } => format!("mark snapshot {} as proved", snapshot.short()),
-        Task::Rehome { unit, .. } => format!("put the state under its new name ({unit})"),
+        Task::Rehome { unit, .. } => format!("make the state that of a copy ({unit})"),
         Task::Rebuild { item, unit, .. } => format!("make {item} again ({unit})"),
         Task::Restart { app, .. } => format!("restart {app}, whose secrets have changed"),
         Task::CreateAdmin { admin, .. } => format!("make the first administrator's account `{}`", admin.login),

@@ -38,6 +38,8 @@ pub enum Task {
     RestoreInPlace,
     /// It was captured, and that is restored on a guest that goes again.
     Drill,
+    /// It was captured, and that becomes the deployment `copy`.
+    Clone,
 }
 
 impl Task {
@@ -48,12 +50,16 @@ impl Task {
             Self::Backup | Self::BackupQuiesced => Workflow::Backup,
             Self::Restore | Self::RestoreInPlace => Workflow::Restore,
             Self::Drill => Workflow::Drill,
+            Self::Clone => Workflow::Clone,
         }
     }
 
     /// What a second try would be about is new each time: another snapshot, another proof.
     fn is_done_once(self) -> bool {
-        matches!(self, Self::Backup | Self::BackupQuiesced | Self::Restore | Self::RestoreInPlace | Self::Drill)
+        matches!(
+            self,
+            Self::Backup | Self::BackupQuiesced | Self::Restore | Self::RestoreInPlace | Self::Drill | Self::Clone
+        )
     }
 }
 
@@ -75,6 +81,9 @@ impl SiteBed {
     /// The same on another site.
     pub async fn with(task: Task, setup: Setup) -> Self {
         let mut site = TestSite::with(setup, Wires::default()).await;
+        if task == Task::Clone {
+            site.wiring.layout.make_clonable();
+        }
         if task != Task::Deploy {
             let outcome = site.deploy("matrix").await.unwrap();
             assert_eq!(outcome.exit_code(), 0, "{outcome:?}");
@@ -94,6 +103,10 @@ impl SiteBed {
             Task::Restore => {
                 site.backup("matrix").await;
                 assert_eq!(site.destroy("matrix").await.unwrap().exit_code(), 0);
+            }
+            Task::Clone => {
+                site.backup("matrix").await;
+                site.add_copy().await;
             }
             Task::RestoreInPlace => {
                 site.backup("matrix").await;
@@ -119,6 +132,10 @@ impl SiteBed {
         let deployment = self.site.wiring.deployment("matrix");
         let at = desk.pick(&deployment.name, None).await.unwrap();
         let prepared = match task {
+            Task::Clone => {
+                let first = desk.declared(&deployment).await.unwrap();
+                desk.clone_to(&self.site.wiring.deployment("copy"), first, &at).await.unwrap()
+            }
             Task::Drill => desk.drill(&deployment, &at).await.unwrap(),
             _ => desk.restore(&deployment, &at).await.unwrap(),
         };
@@ -152,6 +169,18 @@ fn key(name: &str) -> SecretKey {
 }
 
 impl TestSite {
+    /// Writes the file of `copy`, a copy of `matrix` at copy.example.test, as `fedi clone`
+    /// does.
+    pub async fn add_copy(&mut self) {
+        let from = self.wiring.deployment("matrix");
+        let first = self.wiring.desk.declared(&from).await.unwrap();
+        let root = self.wiring.layout.inventory();
+        let copy = DeploymentName::new("copy").unwrap();
+        let domain = fedi_model::name::Domain::new("copy.example.test").unwrap();
+        fedi_inventory::add_clone(&root, &from, &from.host, &copy, &domain, &first.fence.unwrap()).unwrap();
+        self.reopen();
+    }
+
     /// All that there is of deployments, and what it is like: machines, disks, guests,
     /// addresses, records, secrets. Without images, and without what differs from one
     /// site to the next.
@@ -247,13 +276,14 @@ impl Testbed for SiteBed {
             return self.site.wiring.desk.backup(&name, Some(how)).await.unwrap().plan;
         }
         // What was captured, restored or proved is as its files say.
-        let deployment = self.site.wiring.deployment("matrix");
+        let name = if self.task == Task::Clone { "copy" } else { "matrix" };
+        let deployment = self.site.wiring.deployment(name);
         self.site.wiring.desk.deploy(&deployment).await.unwrap().plan
     }
 
     /// As it is when the command has ended: that lets go of what was held for its plan.
     async fn snapshot(&self) -> Snapshot {
-        for name in ["matrix", "matrix-drill"] {
+        for name in ["matrix", "matrix-drill", "copy"] {
             self.site.wiring.desk.forget(&DeploymentName::new(name).unwrap()).await.unwrap();
         }
         let mut all = self.site.snapshot().await;

@@ -42,6 +42,20 @@ const MANIFEST: &str = r#"{ "schema": 1, "apps": { "matrix": {
 } } }
 "#;
 
+/// The same of an application that can be copied: the copy's settings fence it in.
+fn clonable() -> String {
+    let pepper = r#""password-pepper": { "class": "identity", "generator": { "hex": { "bytes": 32 } }, "protects": ["db"],
+      "path": "/var/lib/fedi/secrets/matrix/password-pepper" },
+    "admin-password": { "class": "session", "generator": { "password": { "length": 20 } },
+      "path": "/var/lib/fedi/secrets/matrix/admin-password" },
+    "macaroon": {"#;
+    let fence = r#""fence": { "set": { "serverName": "{{ settings.serverName | default(value=domain) }}", "federation.enable": false },
+      "unset": ["smtp"] },
+  "hooks": { {% if settings.serverName and not settings.smtp %}"rehome": { "unit": "fedi-matrix-rehome.service" }, {% endif %}"#;
+    let own = MANIFEST.replace(r#""password": "macaroon""#, r#""password": "admin-password""#);
+    own.replace(r#""macaroon": {"#, pepper).replace(r#""hooks": {"#, fence)
+}
+
 impl Layout {
     /// The site below `root`.
     pub fn at(root: &Path) -> Self {
@@ -127,6 +141,11 @@ impl Layout {
     /// Gives the application's system another content, and so another name.
     pub fn change_system(&self, text: &str) {
         fs::write(self.systems().join("matrix/version"), text).unwrap();
+    }
+
+    /// Gives the application a fence, so that it can be copied.
+    pub fn make_clonable(&self) {
+        fs::write(self.systems().join("matrix/manifest.json.tera"), clonable()).unwrap();
     }
 
     /// Writes `host.toml` of a host.

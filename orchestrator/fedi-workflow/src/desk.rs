@@ -141,7 +141,7 @@ impl Desk {
     }
 
     /// A record that fedi wrote for another deployment is not foreign: the name is taken.
-    async fn with_owners(&self, mut refused: PlanError) -> Result<PlanError, WorkflowError> {
+    pub(crate) async fn with_owners(&self, mut refused: PlanError) -> Result<PlanError, WorkflowError> {
         if !refused.refusals.iter().any(|refusal| matches!(refusal, Refusal::ForeignRecord { .. })) {
             return Ok(refused);
         }

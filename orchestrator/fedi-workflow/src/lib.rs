@@ -5,6 +5,7 @@
 //! **Invariant:** names no concrete driver, prints nothing.
 
 mod backup;
+mod clone;
 mod desk;
 mod error;
 mod history;

@@ -43,18 +43,19 @@ pub struct PreparedRestore {
 }
 
 /// What a plan brings up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Goal {
+#[derive(Debug)]
+pub(crate) enum Goal {
     Restore,
     Drill,
-    Clone,
+    /// A copy of a deployment whose system declares this.
+    Clone(Box<App>),
 }
 
 /// What is known of the secrets that a snapshot needs.
-struct Secrets {
-    recovered: BTreeMap<SecretName, SnapshotRef>,
-    misfits: Vec<String>,
-    sessions_lost: Vec<SecretName>,
+pub(crate) struct Secrets {
+    pub(crate) recovered: BTreeMap<SecretName, SnapshotRef>,
+    pub(crate) misfits: Vec<String>,
+    pub(crate) sessions_lost: Vec<SecretName>,
 }
 
 impl Desk {
@@ -85,7 +86,7 @@ impl Desk {
     /// Plans to bring a deployment back as a snapshot has it: onto a new guest where there
     /// is none, else in the place of what the guest has.
     pub async fn restore(&self, deployment: &Deployment, at: &SnapshotRef) -> Result<PreparedRestore, WorkflowError> {
-        self.bring(deployment, deployment, at, Goal::Restore).await
+        self.bring(deployment, deployment, at, &Goal::Restore).await
     }
 
     /// Plans to prove that a snapshot can be restored, with a guest of its own that goes
@@ -99,12 +100,7 @@ impl Desk {
             .cause("The guest of a rehearsal is called the same, with `-drill` at the end, within 40 characters")
         })?;
         let rehearsal = Deployment { name, ..deployment.clone() };
-        self.bring(&rehearsal, deployment, at, Goal::Drill).await
-    }
-
-    /// Plans a second deployment with the state of another.
-    pub async fn clone_to(&self, deployment: &Deployment, at: &SnapshotRef) -> Result<PreparedRestore, WorkflowError> {
-        self.bring(deployment, deployment, at, Goal::Clone).await
+        self.bring(&rehearsal, deployment, at, &Goal::Drill).await
     }
 
     /// Gives back what was reserved for a plan that is not carried out.
@@ -128,17 +124,20 @@ impl Desk {
         Ok(())
     }
 
-    async fn bring(
+    pub(crate) async fn bring(
         &self,
         deployment: &Deployment,
         like: &Deployment,
         at: &SnapshotRef,
-        goal: Goal,
+        goal: &Goal,
     ) -> Result<PreparedRestore, WorkflowError> {
         let snapshot = self.snapshot(at).await?;
         let resolved = self.system(&like.host)?.resolve(like).await?;
         let app = app_of(&resolved.manifest, like)?;
-        let secrets = self.secrets_for(deployment, &app, &snapshot, goal).await?;
+        let secrets = match goal {
+            Goal::Clone(_) => self.secrets_for_clone(deployment, &app, &snapshot).await?,
+            Goal::Restore | Goal::Drill => self.secrets_for(deployment, &app, &snapshot).await?,
+        };
         let ledger = self.ledger(&deployment.name).await?;
         let (addresses, fresh) = self.reserve(deployment, &ledger).await?;
         let prepared =
@@ -161,12 +160,12 @@ impl Desk {
         addresses: Vec<Address>,
         snapshot: &SnapshotFacts,
         secrets: Secrets,
-        goal: Goal,
+        goal: &Goal,
     ) -> Result<(Plan, GuestState), WorkflowError> {
         let (host_name, host) = self.folder.host(deployment.host.as_str())?;
         let uuid = self.uuid(&deployment.name, &ledger, Purpose::CarryOut).await?;
         self.no_vm_is_on_its_way(&deployment.name, &ledger).await?;
-        let taken = if goal == Goal::Drill { BTreeMap::new() } else { self.taken(deployment) };
+        let taken = if matches!(goal, Goal::Drill) { BTreeMap::new() } else { self.taken(deployment) };
         let deploy = DeployInputs {
             deployment,
             host,
@@ -183,7 +182,7 @@ impl Desk {
             taken: &taken,
             admin_made: true,
             recovered: secrets.recovered,
-            backups: if goal == Goal::Drill { None } else { self.backups_of(deployment).await? },
+            backups: if matches!(goal, Goal::Drill) { None } else { self.backups_of(deployment).await? },
         };
         let mut known = Known { ledger, ..Known::default() };
         let mut wanted = fedi_plan::desired(&deploy, &known)?;
@@ -193,7 +192,7 @@ impl Desk {
         let mut wanted = fedi_plan::desired(&deploy, &known)?;
         wanted.retain(|resource| match resource {
             Resource::Secret(_) => false,
-            Resource::Records(_) => goal != Goal::Drill,
+            Resource::Records(_) => !matches!(goal, Goal::Drill),
             _ => true,
         });
         let app = app_of(&resolved.manifest, deployment)?;
@@ -216,11 +215,14 @@ impl Desk {
             answers: state == GuestState::Answers,
         };
         let plan = match goal {
-            Goal::Restore => fedi_plan::plan_restore(&inputs, &known)?,
-            Goal::Drill => fedi_plan::plan_drill(&inputs, &known)?,
-            Goal::Clone => fedi_plan::plan_clone(&inputs, &known)?,
+            Goal::Restore => fedi_plan::plan_restore(&inputs, &known),
+            Goal::Drill => fedi_plan::plan_drill(&inputs, &known),
+            Goal::Clone(first) => fedi_plan::plan_clone(&inputs, first, &known),
         };
-        Ok((plan, state))
+        match plan {
+            Ok(plan) => Ok((plan, state)),
+            Err(refused) => Err(self.with_owners(refused).await?.into()),
+        }
     }
 
     /// Whether the application can read the state: its version, and the secrets that
@@ -230,33 +232,24 @@ impl Desk {
         deployment: &Deployment,
         app: &App,
         snapshot: &Snapshot,
-        goal: Goal,
     ) -> Result<Secrets, WorkflowError> {
         let mut found = Secrets { recovered: BTreeMap::new(), misfits: Vec::new(), sessions_lost: Vec::new() };
         let (manifest, at) = (&snapshot.manifest, &snapshot.facts.at);
         if let Err(error) = manifest.fits(deployment.app(), app) {
             found.misfits.push(error.to_string());
         }
-        let bundle = match self.repositories.sealed_secrets(at).await? {
-            Some(sealed) => Some(SecretBundle::from_plain(&self.seal.open(&sealed).await?)?),
-            None => None,
-        };
+        let bundle = self.bundle(at).await?;
         let in_bundle = |app, name: &SecretName| Some(bundle.as_ref()?.find(app, name)?.value.clone());
         let mut values: BTreeMap<SecretName, Zeroizing<Vec<u8>>> = BTreeMap::new();
         for name in app.secrets.keys().chain(manifest.secrets.keys()) {
-            let carried = goal != Goal::Clone || app.secrets.get(name).is_some_and(|it| !it.protects.is_empty());
             let stored = self.stored(&deployment.name, deployment.app(), name).await?;
-            let value = match stored {
-                Some(value) => Some(value),
-                None if carried => {
-                    let value = in_bundle(&manifest.app, name);
-                    if value.is_some() && app.secrets.contains_key(name) {
-                        found.recovered.insert(name.clone(), at.clone());
-                    }
-                    value
+            let value = stored.or_else(|| {
+                let value = in_bundle(&manifest.app, name);
+                if value.is_some() && app.secrets.contains_key(name) {
+                    found.recovered.insert(name.clone(), at.clone());
                 }
-                None => None,
-            };
+                value
+            });
             if let Some(value) = value {
                 values.insert(name.clone(), Zeroizing::new(value.expose().to_vec()));
             }
@@ -265,17 +258,12 @@ impl Desk {
         let stored = self.stored(&deployment.name, &own.app, &own.name).await?;
         let key = match (in_bundle(&own.app, &own.name), stored) {
             (Some(key), None) => {
-                if goal != Goal::Clone {
-                    found.recovered.insert(own.name.clone(), at.clone());
-                }
+                found.recovered.insert(own.name.clone(), at.clone());
                 Some(key)
             }
             (Some(key), Some(_)) | (None, Some(key)) => Some(key),
             (None, None) => None,
         };
-        if goal == Goal::Clone {
-            return Ok(found);
-        }
         let identity = manifest.secrets.values().any(|secret| secret.class == SecretClass::Identity);
         let Some(key) = key else {
             if identity {
@@ -297,7 +285,15 @@ impl Desk {
         Ok(found)
     }
 
-    async fn stored(
+    /// The secrets that travel with a snapshot, where it has them.
+    pub(crate) async fn bundle(&self, at: &SnapshotRef) -> Result<Option<SecretBundle>, WorkflowError> {
+        Ok(match self.repositories.sealed_secrets(at).await? {
+            Some(sealed) => Some(SecretBundle::from_plain(&self.seal.open(&sealed).await?)?),
+            None => None,
+        })
+    }
+
+    pub(crate) async fn stored(
         &self,
         deployment: &DeploymentName,
         app: &fedi_model::AppName,

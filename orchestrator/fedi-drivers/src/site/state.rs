@@ -14,8 +14,9 @@ use fedi_model::state::Consistency;
 use uuid::Uuid;
 
 use super::Site;
-use super::tasks::unit_timeout;
 
+/// What waits to go out of a large server takes its time to be deleted.
+const REHOME: Duration = Duration::from_secs(900);
 /// Feeds and caches of a large server take their time.
 const REBUILD: Duration = Duration::from_secs(6 * 3600);
 
@@ -281,9 +282,16 @@ impl Site {
         Ok(())
     }
 
+    /// Makes restored state that of a copy. One that this journal has given the right to run
+    /// was made so before.
     pub(super) async fn rehome(&self, guest: &GuestRef, unit: &str, cx: &dyn StepContext) -> Result<(), DriverError> {
-        let what = format!("Failed to put the state of `{}` under its new name", guest.deployment);
-        self.unit_succeeds(guest, unit, unit_timeout(), what, cx).await
+        let granted = self.ledger.made(&ResourceId::lease(&guest.deployment)).await?.is_some();
+        let held = self.guests.facts(guest).await?.is_some_and(|facts| !facts.leases.is_empty());
+        if granted && held {
+            return Ok(());
+        }
+        let what = format!("Failed to make the state of `{}` that of a copy", guest.deployment);
+        self.unit_succeeds(guest, unit, REHOME, what, cx).await
     }
 
     /// What is made again is not missed by an application that runs: a failure is told,

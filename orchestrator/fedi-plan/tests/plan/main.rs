@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod clone;
 mod deploy;
 mod destroy;
 mod records;

@@ -5,9 +5,7 @@ use fedi_model::plan::{Action, Plan};
 use fedi_model::resource::{Lease, Resource, ResourceId, Secret, SnapshotRef, State};
 use fedi_model::run::check_plan;
 use fedi_model::state::Consistency;
-use fedi_plan::{
-    BackupInputs, PlanError, RestoreInputs, SnapshotFacts, plan_backup, plan_clone, plan_drill, plan_restore,
-};
+use fedi_plan::{BackupInputs, PlanError, RestoreInputs, SnapshotFacts, plan_backup, plan_drill, plan_restore};
 use uuid::Uuid;
 
 use crate::world::{World, deployed_world, empty_world, lines, name};
@@ -16,7 +14,7 @@ fn main_repository() -> RepositoryName {
     RepositoryName::new("main").unwrap()
 }
 
-fn snapshot(bytes: u64) -> SnapshotFacts {
+pub(crate) fn snapshot(bytes: u64) -> SnapshotFacts {
     SnapshotFacts {
         at: SnapshotRef { repository: main_repository(), deployment: name("matrix"), id: "0123456789abcdef".repeat(4) },
         taken: "2026-01-01 00:00 UTC".to_owned(),
@@ -28,7 +26,7 @@ fn snapshot(bytes: u64) -> SnapshotFacts {
     }
 }
 
-fn inputs<'a>(world: &'a World, snapshot: &'a SnapshotFacts) -> RestoreInputs<'a> {
+pub(crate) fn inputs<'a>(world: &'a World, snapshot: &'a SnapshotFacts) -> RestoreInputs<'a> {
     let mut deploy = world.inputs();
     for secret in ["signing-key", "macaroon", "fingerprint-key"] {
         deploy.recovered.insert(SecretName::new(secret).unwrap(), snapshot.at.clone());
@@ -69,7 +67,7 @@ fn backup(world: &World, consistency: Consistency, recipients: usize) -> Result<
 }
 
 /// The place of a line in a plan.
-fn at(lines: &[String], text: &str) -> usize {
+pub(crate) fn at(lines: &[String], text: &str) -> usize {
     lines.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("no `{text}` in {lines:#?}"))
 }
 
@@ -185,23 +183,6 @@ fn a_rehearsal_is_refused_in_the_name_of_what_is_rehearsed() {
     let snapshot = snapshot(1 << 60);
     let error = plan_drill(&inputs(&world, &snapshot), &world.known).unwrap_err();
     assert_eq!(error.deployment, name("matrix"), "{error:?}");
-}
-
-#[test]
-fn a_clone_takes_an_application_that_can_take_another_name() {
-    let mut world = empty_world();
-    world.deployment.name = DeploymentName::new("copy").unwrap();
-    let snapshot = snapshot(1 << 20);
-    let error = plan_clone(&inputs(&world, &snapshot), &world.known).unwrap_err();
-    assert!(error.refusals[0].to_string().contains("would federate as `matrix`"), "{error:?}");
-    let app = world.manifest.apps.values_mut().next().unwrap();
-    app.hooks.rehome =
-        Some(serde_json::from_value(serde_json::json!({ "unit": "fedi-matrix-rehome.service" })).unwrap());
-    let plan = plan_clone(&inputs(&world, &snapshot), &world.known).unwrap();
-    check_plan(&plan).unwrap();
-    let lines = lines(&plan);
-    let places = ["state/", "rehome/", "pivot", "lease/"].map(|text| at(&lines, text));
-    assert!(places.is_sorted(), "{lines:#?}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fedi_engine::drivers::{
-    BackupConfig, BackupStatus, Capture, Captured, DriverError, DriverErrorKind, Paused, Place, RepositoryAccess,
-    Restore, Restored, StepContext, VerifiedItem,
+    BackupConfig, BackupStatus, Capture, Captured, DriverError, DriverErrorKind, HookOutcome, Paused, Place,
+    RepositoryAccess, Restore, Restored, StepContext, VerifiedItem,
 };
 use fedi_model::manifest::App;
 use fedi_model::name::AppName;
@@ -31,6 +31,9 @@ pub struct BackupSettings {
     /// What may move meanwhile.
     pub consistency: Consistency,
 }
+
+/// What state that was made a copy's ends with.
+const REHOMED: &str = ", of a copy";
 
 impl AppState {
     /// An application that runs has state: what it finds, or what it makes.
@@ -207,6 +210,25 @@ impl StandInSession {
             Ok(())
         })?;
         self.compare(restore)
+    }
+
+    /// Makes restored state that of a copy; once or twice is the same.
+    pub(super) fn rehome(&self) -> Result<HookOutcome, DriverError> {
+        self.with(|state| {
+            let log = match state.apps.values_mut().next() {
+                _ if state.fault == Some(GuestFault::RehomeFails) => "the users are those of another server",
+                Some(app) if app.runs_with.is_some() || app.held => "the application runs here",
+                Some(app) if app.state.is_empty() => "there is no state",
+                Some(app) => {
+                    for text in app.state.values_mut().filter(|text| !text.ends_with(REHOMED)) {
+                        text.push_str(REHOMED);
+                    }
+                    return Ok(HookOutcome { result: "success".to_owned(), log: Vec::new() });
+                }
+                None => "there is no application",
+            };
+            Ok(HookOutcome { result: "exit-code".to_owned(), log: vec![log.to_owned()] })
+        })
     }
 
     pub(super) fn compare(&self, restore: &Restore) -> Result<Restored, DriverError> {

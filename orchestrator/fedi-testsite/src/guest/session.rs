@@ -236,6 +236,9 @@ impl GuestSession for StandInSession {
     }
 
     async fn run_unit(&mut self, unit: &str, _: Duration, _: &dyn StepContext) -> Result<HookOutcome, DriverError> {
+        if unit.contains("rehome") {
+            return self.rehome();
+        }
         self.with(|state| {
             let running = state.apps.values_mut().find(|app| app.runs_with.is_some());
             let Some(app) = running else {

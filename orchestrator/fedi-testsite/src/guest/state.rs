@@ -77,6 +77,8 @@ pub enum GuestFault {
     CaptureFails,
     /// What is restored is not what was captured.
     RestoreDiffers,
+    /// Its state cannot be made that of a copy.
+    RehomeFails,
     /// A unit of the application has failed, and systemd has given it up.
     UnitFailed,
     /// It says that it is another machine.

@@ -49,5 +49,9 @@ workflows!(
         fails_at_every_call, fails_at_every_undo, is_interrupted_at_every_call, crashes_at_every_append,
         crashes_and_is_undone
     ],
+    clone: Clone [
+        runs_twice, fails_at_every_call, fails_at_every_undo, is_interrupted_at_every_call, crashes_at_every_append,
+        crashes_and_is_undone
+    ],
     destroy: Destroy [runs_twice, fails_at_every_call, is_interrupted_at_every_call, crashes_at_every_append]
 );

@@ -186,16 +186,3 @@ async fn a_proof_is_remembered_and_marks_the_snapshot() {
     let runs = site.wiring.store.runs().await.unwrap();
     assert!(runs.iter().any(|run| run.workflow == Workflow::Drill && run.phase == RunPhase::Completed));
 }
-
-#[tokio::test]
-async fn a_clone_of_what_cannot_be_rehomed_is_refused() {
-    let bed = SiteBed::new(Task::Drill).await;
-    let site = &bed.site;
-    let mut other = site.wiring.deployment("matrix");
-    other.name = DeploymentName::new("copy").unwrap();
-    other.file.domain = fedi_model::name::Domain::new("copy.example.test").unwrap();
-    let at = site.wiring.desk.pick(&matrix(), None).await.unwrap();
-    let error = site.wiring.desk.clone_to(&other, &at).await.unwrap_err();
-    let WorkflowError::Refused(refused) = error else { panic!("{error:?}") };
-    assert!(refused.refusals[0].to_string().contains("would federate as `matrix`"), "{refused:?}");
-}
