@@ -7,6 +7,7 @@ mod context;
 mod error;
 mod examine;
 mod git;
+mod new_file;
 mod refuse;
 mod repositories;
 mod ui;

@@ -1,13 +1,12 @@
 //! `fedi deploy`.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use clap::Args;
 use fedi_engine::drivers::SecretKey;
 use fedi_engine::{EngineError, Outcome};
 use fedi_inventory::{Environment, Folder, LoadError};
-use fedi_model::inventory::{Deployment, SystemDriver};
+use fedi_model::inventory::Deployment;
 use fedi_model::manifest::Admin;
 use fedi_model::name::{AppName, DeploymentName, Domain};
 use fedi_model::plan::{Action, Plan, Task};
@@ -20,7 +19,7 @@ use crate::carry_out::{Work, carry_out, conclude, interrupted};
 use crate::cli::Global;
 use crate::context::{Context, Workshop};
 use crate::error::{CommandError, Exit};
-use crate::git;
+use crate::new_file::NewFile;
 use crate::refuse::refused_settings;
 use crate::ui::{Ui, json_line};
 
@@ -133,7 +132,7 @@ async fn agree(args: &Deploy, ui: Ui, workshop: &Workshop, deployment: &Deployme
 }
 
 /// Lets go of the addresses of a deployment that was never made.
-async fn release_unmade(workshop: &Workshop, deployment: &Deployment) -> Result<(), CommandError> {
+pub(crate) async fn release_unmade(workshop: &Workshop, deployment: &Deployment) -> Result<(), CommandError> {
     let desk = &workshop.desk;
     if !desk.ledger(&deployment.name).await?.is_empty() {
         return Ok(());
@@ -233,23 +232,6 @@ pub(crate) async fn deployed(
     Ok((Deployed { url, first_login: Some(first_login) }, text))
 }
 
-/// A deployment's file that this command wrote. It goes again if nothing is begun.
-struct NewFile {
-    path: PathBuf,
-    /// Nix builds the system, and sees only what git knows.
-    in_flake: bool,
-}
-
-impl NewFile {
-    fn take_back(self) -> Result<(), CommandError> {
-        if self.in_flake {
-            git::withdraw(&self.path)?;
-        }
-        std::fs::remove_file(&self.path)?;
-        Ok(())
-    }
-}
-
 /// The inventory with a file for the deployment: the one that is there, or a new one,
 /// which comes with it.
 fn with_file(args: &Deploy, context: Context, global: &Global) -> Result<(Context, Option<NewFile>), CommandError> {
@@ -259,7 +241,6 @@ fn with_file(args: &Deploy, context: Context, global: &Global) -> Result<(Contex
     }
     let (Some(host), Some(domain)) = (&args.host, &args.domain) else { return Err(incomplete(args, &context)) };
     let (host, settings) = context.folder.host(host)?;
-    let in_flake = settings.system.driver == SystemDriver::Nix;
     let name = DeploymentName::new(&*args.deployment).map_err(|error| CommandError::refused(error.to_string()))?;
     let domain = Domain::new(&**domain).map_err(|error| CommandError::refused(error.to_string()))?;
     let app = args.app.as_deref().unwrap_or(&args.deployment);
@@ -274,11 +255,8 @@ fn with_file(args: &Deploy, context: Context, global: &Global) -> Result<(Contex
             refused_settings(&what, &Folder::deployment_path(host, &name), problems).unwrap_or_else(|| error.into())
         );
     }
-    if in_flake && let Err(error) = git::announce(&path) {
-        std::fs::remove_file(&path)?;
-        return Err(error);
-    }
-    Ok((Context::open(global, context.ui)?, Some(NewFile { path, in_flake })))
+    let written = NewFile::written(path, settings)?;
+    Ok((Context::open(global, context.ui)?, Some(written)))
 }
 
 /// A deployment that has no file, and not enough to write one.

@@ -4,6 +4,7 @@
 
 mod administrator;
 mod broken;
+mod clone;
 mod faults;
 mod host;
 mod init;
