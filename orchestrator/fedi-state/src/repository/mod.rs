@@ -436,7 +436,9 @@ impl Repository {
                 None => None,
             };
             let login = login.as_ref().map(|(key, known)| (key.as_path(), known.as_path()));
-            let ssh = ssh::command(&self.location, &files.path().join(SSH_LOG), login)?;
+            // A service's PATH may lack what a guest has.
+            let program = work.tools.find("ssh").unwrap_or_else(|| "ssh".into());
+            let ssh = ssh::command(&self.location, &program, &files.path().join(SSH_LOG), login)?;
             command.arg("--option").arg(format!("sftp.command={ssh}"));
         }
         Ok(Prepared { command, files })

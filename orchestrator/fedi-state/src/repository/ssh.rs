@@ -20,7 +20,12 @@ const ALIVE: &str = "-o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterva
 
 /// The command for a location, which writes what it has to say into `log`; `files` are
 /// the private key and the known hosts, without which this user's own settings decide.
-pub(super) fn command(location: &str, log: &Path, files: Option<(&Path, &Path)>) -> Result<String, StateError> {
+pub(super) fn command(
+    location: &str,
+    ssh: &Path,
+    log: &Path,
+    files: Option<(&Path, &Path)>,
+) -> Result<String, StateError> {
     let (target, port) = target(location)?;
     let port = port.map(|port| format!(" -p {port}")).unwrap_or_default();
     let login = match files {
@@ -33,7 +38,7 @@ pub(super) fn command(location: &str, log: &Path, files: Option<(&Path, &Path)>)
             word(known)?
         ),
     };
-    Ok(format!("ssh -E {} {ALIVE}{login}{port} {target} -s sftp", word(log)?))
+    Ok(format!("{} -E {} {ALIVE}{login}{port} {target} -s sftp", word(ssh)?, word(log)?))
 }
 
 /// `user@host` and the port of `sftp:user@host:/path` or `sftp://user@host:port//path`.
@@ -79,22 +84,40 @@ mod tests {
     #[test]
     fn sftp_hosts() {
         let files = Some((Path::new("/k"), Path::new("/h")));
-        assert!(command("sftp:me@host:/srv", Path::new("/l"), files).unwrap().ends_with(" me@host -s sftp"));
         assert!(
-            command("sftp://me@host:2222//srv", Path::new("/l"), files).unwrap().ends_with(" -p 2222 me@host -s sftp")
+            command("sftp:me@host:/srv", Path::new("/ssh"), Path::new("/l"), files)
+                .unwrap()
+                .ends_with(" me@host -s sftp")
+        );
+        assert!(
+            command("sftp://me@host:2222//srv", Path::new("/ssh"), Path::new("/l"), files)
+                .unwrap()
+                .ends_with(" -p 2222 me@host -s sftp")
         );
         for bad in ["/srv", "sftp:host", "sftp:-oProxyCommand=x:/srv", "sftp:a b:/srv", "sftp://host:x/srv"] {
-            assert!(command(bad, Path::new("/l"), files).is_err(), "{bad}");
+            assert!(command(bad, Path::new("/ssh"), Path::new("/l"), files).is_err(), "{bad}");
         }
-        assert!(command("sftp:me@host:/srv", Path::new("/l"), Some((Path::new("/a b"), Path::new("/h")))).is_err());
+        assert!(
+            command(
+                "sftp:me@host:/srv",
+                Path::new("/ssh"),
+                Path::new("/l"),
+                Some((Path::new("/a b"), Path::new("/h")))
+            )
+            .is_err()
+        );
     }
 
     #[test]
     fn it_never_asks() {
         for files in [None, Some((Path::new("/k"), Path::new("/h")))] {
-            assert!(command("sftp:me@host:/srv", Path::new("/l"), files).unwrap().contains("BatchMode=yes"));
+            assert!(
+                command("sftp:me@host:/srv", Path::new("/ssh"), Path::new("/l"), files)
+                    .unwrap()
+                    .contains("BatchMode=yes")
+            );
         }
-        let own = command("sftp:me@host:/srv", Path::new("/l"), None).unwrap();
+        let own = command("sftp:me@host:/srv", Path::new("/ssh"), Path::new("/l"), None).unwrap();
         assert!(!own.contains("-F none") && !own.contains("KnownHosts"), "{own}");
     }
 }
