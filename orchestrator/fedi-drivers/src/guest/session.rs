@@ -94,19 +94,24 @@ impl AgentSession {
             next: 1,
             limits: LIMITS,
         };
-        session.send(&ClientLine::Hello { hello: Hello::ours() }).await?;
-        match session.receive(QUICK).await? {
+        session.greet().await?;
+        Ok(session)
+    }
+
+    /// Says hello, and hears whether the two understand each other.
+    async fn greet(&mut self) -> Result<(), DriverError> {
+        self.send(&ClientLine::Hello { hello: Hello::ours() }).await?;
+        match self.receive(QUICK).await? {
             GuestLine::Hello(hello) => hello.check().map_err(|error| {
                 DriverError::new(
                     DriverErrorKind::Invalid,
-                    format!("Failed to talk to the agent on the guest `{}`", session.target.deployment()),
+                    format!("Failed to talk to the agent on the guest `{}`", self.target.deployment()),
                 )
                 .because(&error)
                 .hint("Update fedi here, or deploy the guest's system anew")
-            })?,
-            _ => return Err(session.babble("it did not say hello")),
+            }),
+            _ => Err(self.babble("it did not say hello")),
         }
-        Ok(session)
     }
 
     fn babble(&self, what: &str) -> DriverError {
@@ -115,6 +120,7 @@ impl AgentSession {
             format!("Failed to understand the agent on the guest `{}`", self.target.deployment()),
         )
         .cause(what)
+        .hint("Update fedi here, or deploy the guest's system anew: the two may be of different versions")
     }
 
     async fn send(&mut self, line: &ClientLine) -> Result<(), DriverError> {
@@ -209,6 +215,7 @@ impl AgentSession {
                         cx.progress(&state::progress_line(&what, count, rate), Some(bytes), of_bytes);
                     }
                     Event::Notice { message } => cx.notice(&message),
+                    Event::Other => {}
                 },
                 GuestLine::Response { id: Some(about), result } if about == id => {
                     return Ok(match result {

@@ -110,7 +110,7 @@ fn tell(event: Event) {
     match event {
         Event::Output { line } => eprintln!("  {line}"),
         Event::Notice { message } => eprintln!("note: {message}"),
-        Event::Phase { .. } | Event::Progress { .. } => {}
+        Event::Phase { .. } | Event::Progress { .. } | Event::Other => {}
     }
 }
 

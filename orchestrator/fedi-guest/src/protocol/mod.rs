@@ -259,6 +259,8 @@ pub enum Event {
         /// In words.
         message: String,
     },
+    /// Something that this build does not know: the guest's is newer.
+    Other,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -267,7 +269,7 @@ struct RawGuestLine {
     hello: Option<Hello>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "event")]
     event: Option<Event>,
     // `"ok": null` is an answer, hence no plain `Option<Value>`.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
@@ -278,6 +280,16 @@ struct RawGuestLine {
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
+}
+
+/// An event; one of a kind that this build does not know is no reason to end a conversation.
+fn event<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Event>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    let kind = value.as_object().and_then(|object| object.keys().next());
+    if kind.is_some_and(|kind| !["output", "phase", "progress", "notice"].contains(&kind.as_str())) {
+        return Ok(Some(Event::Other));
+    }
+    serde_json::from_value(value).map(Some).map_err(D::Error::custom)
 }
 
 impl Serialize for GuestLine {
@@ -336,6 +348,19 @@ mod tests {
     fn an_unknown_operation_is_named() {
         let bad = ClientLine::parse(br#"{"id":3,"op":"explode"}"#).unwrap_err();
         assert_eq!((bad.id, bad.unknown_op.as_deref()), (Some(3), Some("explode")));
+    }
+
+    #[test]
+    fn what_a_newer_guest_tells_is_no_reason_to_end_a_conversation() {
+        let event = |text: &str| GuestLine::parse(format!(r#"{{"id":1,"event":{text}}}"#).as_bytes());
+        let other = GuestLine::Event { id: 1, event: Event::Other };
+        assert_eq!(event(r#"{"weather":{"is":"fine"}}"#).unwrap(), other);
+        let known = GuestLine::Event { id: 1, event: Event::Notice { message: "a".to_owned() } };
+        assert_eq!(event(r#"{"notice":{"message":"a","colour":"red"}}"#).unwrap(), known);
+        assert!(event(r#"{"notice":{"colour":"red"}}"#).is_err());
+        let error = br#"{"id":1,"error":{"kind":"too_windy","message":"It blows","since":"today"}}"#;
+        let GuestLine::Response { result: Err(error), .. } = GuestLine::parse(error).unwrap() else { panic!() };
+        assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Other, "It blows"));
     }
 
     #[test]
