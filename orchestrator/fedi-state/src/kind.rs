@@ -45,6 +45,12 @@ pub trait Kind {
     /// only read. With [`Consistency::Quiesced`] a source that moves is an error.
     fn capture(&self, work: &Work, stage: &ItemStage, consistency: Consistency) -> Result<Observed, StateError>;
 
+    /// Refuses a place that could not take the state: an older server, another collation.
+    /// Asked of every item before the first is touched; [`Kind::restore`] asks again.
+    fn fits(&self, _work: &Work, _observed: &Observed) -> Result<(), StateError> {
+        Ok(())
+    }
+
     /// Brings the state from the stage to its place, which must be empty. What was
     /// restored completely before is left alone; on a failure the place is as it was.
     fn restore(&self, work: &Work, stage: &ItemStage, observed: &Observed) -> Result<(), StateError>;

@@ -220,21 +220,13 @@ impl Mysql {
         let database = &self.declared.database;
         let path = stage.folder.join("dump.sql");
         complete(&path)?;
-        let version = self.value(work, "SELECT version();")?;
-        Self::takes(&version, &observed.server_version)?;
+        self.suits(work, observed)?;
         match self.schema(work)? {
             None => {}
             Some(_) if self.is_marked(work)? => {}
-            Some((charset, collation)) => {
+            Some(_) => {
                 if self.rows(work)?.is_empty() && self.programs(work)? == 0 {
-                    if (&charset, &collation) != (&observed.charset, &observed.collation) {
-                        let message = format!(
-                            "Database `{database}` has {charset} and {collation}; the snapshot has {} and {}",
-                            observed.charset, observed.collation
-                        );
-                        return Err(StateError::refused(ErrorClass::Incompatible, message)
-                            .with_hint("Drop the empty database; it is made anew as the snapshot has it"));
-                    }
+                    // As empty as a restore finds it.
                 } else if self.compare(work, observed).is_ok() {
                     // An earlier run did it all.
                     return Ok(());
@@ -258,6 +250,23 @@ impl Mysql {
             self.query(work, None, &anew)?;
         }
         loaded
+    }
+
+    /// Refuses a server, or an empty database that is there, which could not take the dump.
+    fn suits(&self, work: &Work, observed: &ObservedMysql) -> Result<(), StateError> {
+        let database = &self.declared.database;
+        Self::takes(&self.value(work, "SELECT version();")?, &observed.server_version)?;
+        let Some((charset, collation)) = self.schema(work)? else { return Ok(()) };
+        let is_empty = || Ok::<_, StateError>(self.rows(work)?.is_empty() && self.programs(work)? == 0);
+        if (&charset, &collation) == (&observed.charset, &observed.collation) || !is_empty()? {
+            return Ok(());
+        }
+        let message = format!(
+            "Database `{database}` has {charset} and {collation}; the snapshot has {} and {}",
+            observed.charset, observed.collation
+        );
+        Err(StateError::refused(ErrorClass::Incompatible, message)
+            .with_hint("Drop the empty database; it is made anew as the snapshot has it"))
     }
 
     fn fill(&self, work: &Work, path: &std::path::Path, observed: &ObservedMysql) -> Result<(), StateError> {
@@ -288,7 +297,8 @@ impl Mysql {
             return Ok(());
         }
         let message = format!("The server is {here}; the dump is of {there}");
-        Err(StateError::refused(ErrorClass::Incompatible, message))
+        Err(StateError::refused(ErrorClass::Incompatible, message)
+            .with_hint("Give the guest a server at least as new and of the same make, and deploy before the restore"))
     }
 
     fn compare(&self, work: &Work, observed: &ObservedMysql) -> Result<Report, StateError> {
@@ -336,6 +346,10 @@ impl Mysql {
 impl Kind for Mysql {
     fn capture(&self, work: &Work, stage: &ItemStage, consistency: Consistency) -> Result<Observed, StateError> {
         stage.filled(|| self.dump(work, stage, consistency)).map(Observed::Mysql)
+    }
+
+    fn fits(&self, work: &Work, observed: &Observed) -> Result<(), StateError> {
+        self.suits(work, Self::expected(observed)?)
     }
 
     fn restore(&self, work: &Work, stage: &ItemStage, observed: &Observed) -> Result<(), StateError> {

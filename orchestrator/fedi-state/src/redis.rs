@@ -195,6 +195,30 @@ impl Redis {
         }
     }
 
+    /// Refuses a server that would not read the file.
+    fn suits(&self, connection: &mut Connection, observed: &ObservedRedis) -> Result<(), StateError> {
+        let version = self.version(connection)?;
+        if crate::snapshot::older(&version, &observed.server_version) {
+            let message = format!(
+                "Redis `{}` is {version}, older than the snapshot's {}",
+                self.declared.instance, observed.server_version
+            );
+            return Err(StateError::refused(ErrorClass::Incompatible, message)
+                .with_hint("Give the guest a server at least as new, and deploy before the restore"));
+        }
+        let setting: Vec<String> =
+            redis::cmd("CONFIG").arg("GET").arg("appendonly").query(connection).map_err(|e| self.failed(&e))?;
+        if setting.get(1).is_some_and(|value| value == "yes") {
+            let message = format!(
+                "Redis `{}` reads an append-only file, and would not read the snapshot",
+                self.declared.instance
+            );
+            return Err(StateError::refused(ErrorClass::Incompatible, message)
+                .with_hint("Set `appendonly no` for the restore; turn it on again with CONFIG SET afterwards"));
+        }
+        Ok(())
+    }
+
     /// Puts the file in place; the server is stopped.
     fn put(&self, stage: &ItemStage) -> Result<(), StateError> {
         let target = &self.access.file;
@@ -266,6 +290,14 @@ impl Kind for Redis {
         })
     }
 
+    fn fits(&self, _: &Work, observed: &Observed) -> Result<(), StateError> {
+        let observed = Self::expected(observed)?;
+        if observed.skipped {
+            return Ok(());
+        }
+        self.suits(&mut self.connect()?, observed)
+    }
+
     fn restore(&self, work: &Work, stage: &ItemStage, observed: &Observed) -> Result<(), StateError> {
         let observed = Self::expected(observed)?;
         if observed.skipped {
@@ -273,11 +305,7 @@ impl Kind for Redis {
         }
         sums::check(work, &stage.folder, &observed.digest)?;
         let mut connection = self.connect()?;
-        if crate::snapshot::older(&self.version(&mut connection)?, &observed.server_version) {
-            let message =
-                format!("Redis `{}` is older than the snapshot's {}", self.declared.instance, observed.server_version);
-            return Err(StateError::refused(ErrorClass::Incompatible, message));
-        }
+        self.suits(&mut connection, observed)?;
         let found = self.count(work, &mut connection)?;
         if found.keys.values().sum::<u64>() > 0 {
             // Perhaps an earlier run did it all.
@@ -287,16 +315,6 @@ impl Kind for Redis {
             let message = format!("Redis `{}` is not empty: it has the keys {:?}", self.declared.instance, found.keys);
             return Err(StateError::refused(ErrorClass::NotEmpty, message)
                 .with_hint("Restoring goes only into an empty instance; stop it and move its file away first"));
-        }
-        let setting: Vec<String> =
-            redis::cmd("CONFIG").arg("GET").arg("appendonly").query(&mut connection).map_err(|e| self.failed(&e))?;
-        if setting.get(1).is_some_and(|value| value == "yes") {
-            let message = format!(
-                "Redis `{}` reads an append-only file, and would not read the snapshot",
-                self.declared.instance
-            );
-            return Err(StateError::refused(ErrorClass::Incompatible, message)
-                .with_hint("Set `appendonly no` for the restore; turn it on again with CONFIG SET afterwards"));
         }
         drop(connection);
         self.service.stop()?;

@@ -111,6 +111,9 @@ fn fetch(
 ) -> Result<Snapshot, GuestError> {
     let snapshot = opened.repository.manifest(work, &request.snapshot)?;
     snapshot.fits(&request.app, app)?;
+    for item in in_order(items, &snapshot) {
+        item.kind.fits(work, &snapshot.items[&item.name])?;
+    }
     if !begun {
         empty(items, work)?;
     }
@@ -120,7 +123,15 @@ fn fetch(
     let epoch = lease::get(guest, &request.app)?.map_or(0, |lease| lease.epoch);
     let mark = Mark { schema: 1, snapshot: request.snapshot.clone(), epoch, fetched: false, done: None };
     set_mark(guest, &request.app, &mark)?;
-    same(&opened.repository.restore(work, &request.snapshot, &folder)?, &snapshot)?;
+    let fetched = opened.repository.restore(work, &request.snapshot, &folder).map_err(GuestError::from);
+    if let Err(error) = fetched.and_then(|stage| same(&stage, &snapshot)) {
+        // What cannot be removed is in the way of the next run, which says so.
+        let _ = remove(&folder);
+        if !begun {
+            file::remove(&mark_path(guest, &request.app)?)?;
+        }
+        return Err(error);
+    }
     set_mark(guest, &request.app, &Mark { fetched: true, ..mark })?;
     Ok(snapshot)
 }

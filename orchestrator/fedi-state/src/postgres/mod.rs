@@ -64,6 +64,10 @@ impl Kind for Postgres {
         stage.filled(|| self.dump(work, stage)).map(Observed::Postgres)
     }
 
+    fn fits(&self, work: &Work, observed: &Observed) -> Result<(), StateError> {
+        self.suits(work, Self::expected(observed)?)
+    }
+
     fn restore(&self, work: &Work, stage: &ItemStage, observed: &Observed) -> Result<(), StateError> {
         let observed = Self::expected(observed)?;
         sums::check(work, &stage.folder, &observed.digest)?;

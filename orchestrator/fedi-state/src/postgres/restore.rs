@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::capture::{Lent, NOT_SYSTEM, Properties, extensions, major, properties};
 use super::session::Session;
-use super::{Postgres, incompatible, literal, quoted};
+use super::{Postgres, literal, quoted};
 use crate::error::{ErrorClass, StateError};
 use crate::snapshot::ObservedPostgres;
 use crate::stage::ItemStage;
@@ -28,24 +28,16 @@ struct Named {
 impl Postgres {
     pub(super) fn load(&self, work: &Work, stage: &ItemStage, observed: &ObservedPostgres) -> Result<(), StateError> {
         let name = &self.declared.database;
+        self.suits(work, observed)?;
         let mut server = Session::open(work, &self.access, MAINTENANCE)?;
         let server_major = major(&mut server)?;
-        if server_major < observed.server_major {
-            return incompatible(format!(
-                "The server is PostgreSQL {server_major}; the dump of PostgreSQL {} cannot go to an older one",
-                observed.server_major
-            ));
-        }
-        self.has_roles(&mut server, observed)?;
-        has_extensions(&mut server, observed)?;
         let mark = format!("{MARK}{}", observed.digest);
         let existing = properties(&mut server, server_major, name)?;
-        if let Some(existing) = &existing {
+        if existing.is_some() {
             if comment(&mut server, name)? == mark {
                 return Ok(());
             }
             self.is_empty(work)?;
-            alike(name, existing, observed)?;
         }
 
         // A name of our own, within the 63 bytes that the server keeps.
@@ -69,6 +61,27 @@ impl Postgres {
             server.execute(&format!("DROP DATABASE {}", quoted(name)))?;
         }
         server.execute(&format!("ALTER DATABASE {} RENAME TO {}", quoted(&new), quoted(name)))
+    }
+
+    /// Refuses a server, or a database that is there, which could not take the dump.
+    pub(super) fn suits(&self, work: &Work, observed: &ObservedPostgres) -> Result<(), StateError> {
+        let name = &self.declared.database;
+        let mut server = Session::open(work, &self.access, MAINTENANCE)?;
+        let server_major = major(&mut server)?;
+        if server_major < observed.server_major {
+            let message = format!(
+                "The server is PostgreSQL {server_major}; the dump of PostgreSQL {} cannot go to an older one",
+                observed.server_major
+            );
+            return Err(StateError::refused(ErrorClass::Incompatible, message)
+                .with_hint("Declare the newer major version in the contract, and deploy before the restore"));
+        }
+        self.has_roles(&mut server, observed)?;
+        has_extensions(&mut server, observed)?;
+        match properties(&mut server, server_major, name)? {
+            Some(existing) => alike(name, &existing, observed),
+            None => Ok(()),
+        }
     }
 
     fn fill(&self, work: &Work, stage: &ItemStage, observed: &ObservedPostgres, new: &str) -> Result<(), StateError> {

@@ -74,7 +74,9 @@ pub(super) fn failure(location: &str, output: &Output) -> StateError {
     let text = output.stderr.trim();
     let class =
         if no_room(text) { Some(ErrorClass::Full) } else { by_text(text).or_else(|| by_status(output.status.code())) };
-    let said = said(text);
+    // Its last words on damage only count the errors.
+    let first = text.lines().find(|line| class == Some(ErrorClass::Damaged) && by_text(line) == class);
+    let said = first.map_or_else(|| said(text), str::trim);
     let repository = format!("repository `{location}`");
     let (message, hint) = match class {
         None => return tool::failure("restic", output),

@@ -460,7 +460,13 @@ impl Repository {
     }
 
     fn failure(&self, output: &Output) -> StateError {
-        classify::failure(&self.shown(), output)
+        let error = classify::failure(&self.shown(), output);
+        if let (ErrorClass::Damaged, Some(cache)) = (error.class(), &self.cache) {
+            // What was damaged on its way here is kept there, and restic would go on believing
+            // it when the repository itself is whole. It is made anew.
+            let _ = fs::remove_dir_all(cache);
+        }
+        error
     }
 
     /// The location without a password that stands in it.

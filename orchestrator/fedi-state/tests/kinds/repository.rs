@@ -130,8 +130,7 @@ fn snapshots_are_in_the_order_of_storing_whatever_the_clock_says() {
         let script = format!(
             "#!/bin/sh\nfor word; do [ \"$word\" != backup ] || set -- \"$@\" --time \"{time}\"; done\nexec /usr/bin/restic \"$@\"\n"
         );
-        fs::write(tools.join("restic.new"), script).unwrap();
-        fs::set_permissions(tools.join("restic.new"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        fedi_test::program(&tools.join("restic.new"), &script);
         fs::rename(tools.join("restic.new"), tools.join("restic")).unwrap();
         repository.backup(&place.work, &stage).unwrap().id
     };
