@@ -150,7 +150,18 @@ fn state_hint(class: ErrorClass) -> Option<String> {
         ErrorClass::Full => "Free space on the guest, or where the repository is, then try again",
         ErrorClass::Password => "The repository was made with another password; see which one the secret store has",
         ErrorClass::Unreachable => "See whether the server runs, and whether the guest reaches it",
-        _ => return None,
+        ErrorClass::Io | ErrorClass::Tool => {
+            "The guest's journal of this moment has what the kernel and the servers said"
+        }
+        ErrorClass::Missing => "Deploy the guest's system anew: it brings what is needed",
+        ErrorClass::NotFound => "`fedi backup list` shows what there is",
+        ErrorClass::Damaged => {
+            "Try again; if it stays so, take another snapshot, and see what `fedi backup check` says"
+        }
+        ErrorClass::Incompatible => "Deploy a system that fits the snapshot, or restore another one",
+        ErrorClass::Differs => "Clear the place and restore again, or restore another snapshot",
+        ErrorClass::NotEmpty => "Restoring goes only into empty places",
+        ErrorClass::Floor | ErrorClass::Changed | ErrorClass::Locked | ErrorClass::Cancelled => return None,
     };
     Some(hint.to_owned())
 }

@@ -25,29 +25,41 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Users of a database that an error names.
 const SHOWN: usize = 3;
 
-/// Takes an application out of service. A hook that fails leaves it running, as it was.
+/// Takes an application out of service. One that ran and cannot be taken out runs again.
 pub(crate) fn pause(guest: &Guest, request: &StatePause, session: &Session) -> Result<StatePaused, GuestError> {
     let app = manifest::app(guest, &request.app)?;
     let _lock = lock(guest, &request.app, session)?;
-    if !stopped(guest, &app)? {
+    let ran = !stopped(guest, &app)?;
+    let paused = take_out(guest, request, &app, ran, session);
+    if ran && paused.is_err() {
+        // The error of the pause is the one to report, unless there is worse.
+        back(guest, &request.app)?;
+    }
+    paused
+}
+
+fn take_out(
+    guest: &Guest,
+    request: &StatePause,
+    app: &App,
+    ran: bool,
+    session: &Session,
+) -> Result<StatePaused, GuestError> {
+    if ran {
         let hooks = [("quiesce", app.hooks.quiesce.as_ref()), ("drain", app.hooks.drain.as_ref())];
         for (name, unit) in hooks.into_iter().filter(|(name, _)| *name != "drain" || request.drain) {
             let Some(unit) = unit else { continue };
             session.say(format!("{name} {}", request.app));
-            let result = session.alive().and_then(|()| run(guest, unit));
-            let result = result.and_then(|result| judged(name, unit, &result));
-            if let Err(error) = result {
-                back(guest, &request.app)?;
-                return Err(error);
-            }
+            session.alive()?;
+            judged(name, unit, &run(guest, unit)?)?;
         }
         session.say(format!("stopping {}", request.app));
         let stop = Gate { app: request.app.clone(), action: GateAction::Stop, timeout_s: GATE_S };
         hook::gate(guest, &stop)?;
     }
-    let work = session.work(guest, &app);
-    let items = kinds::all(guest, &request.app, &app)?;
-    left(guest, &request.app, &app, &items, &work)?;
+    let work = session.work(guest, app);
+    let items = kinds::all(guest, &request.app, app)?;
+    left(guest, &request.app, app, &items, &work)?;
     let mut queued = BTreeMap::new();
     for item in &items {
         for (prefix, entries) in item.kind.queued(&work)? {
@@ -67,7 +79,7 @@ pub(crate) fn resume(guest: &Guest, request: &StateResume) -> Result<Gated, Gues
     hook::gate(guest, &start)
 }
 
-/// After a hook that failed: requests are taken again.
+/// After a pause that failed: it runs, and requests are taken again.
 fn back(guest: &Guest, app: &AppName) -> Result<(), GuestError> {
     if lease::require(guest, app).is_ok() {
         resume(guest, &StateResume { app: app.clone() })?;
