@@ -161,7 +161,13 @@ fn state_hint(class: ErrorClass) -> Option<String> {
         ErrorClass::Incompatible => "Deploy a system that fits the snapshot, or restore another one",
         ErrorClass::Differs => "Clear the place and restore again, or restore another snapshot",
         ErrorClass::NotEmpty => "Restoring goes only into empty places",
-        ErrorClass::Floor | ErrorClass::Changed | ErrorClass::Locked | ErrorClass::Cancelled => return None,
+        // The library says it itself.
+        ErrorClass::Floor
+        | ErrorClass::Changed
+        | ErrorClass::Locked
+        | ErrorClass::Denied
+        | ErrorClass::Untrusted
+        | ErrorClass::Cancelled => return None,
     };
     Some(hint.to_owned())
 }

@@ -11,6 +11,7 @@ use fedi_guest::{Cancel, GuestError};
 use fedi_model::state::Consistency::{self, DumpThenFiles, Quiesced};
 
 use crate::machine::{Machine, PASSWORD, captures, repository, toy};
+use crate::seen::snapshots;
 
 fn configure(machine: &Machine, repository: &RepositoryAccess, consistency: Consistency) {
     let capture = captures(repository, consistency, "unused");
@@ -93,6 +94,39 @@ fn a_quiesced_backup_pauses_and_always_resumes() {
     machine.stop();
     agent::after_backup(&machine.guest(), &toy()).unwrap();
     assert_eq!(machine.unit("toy.service"), "inactive");
+}
+
+/// Whatever fails after the application was paused: it runs again, visitors see it again, and
+/// the failure is told and measured.
+#[test]
+fn a_quiesced_backup_that_fails_is_told_and_the_application_runs() {
+    let Some(machine) = Machine::with_application() else { return };
+    let (_folder, repository) = repository();
+    configure(&machine, &repository, Quiesced);
+    let BackupOutcome::Stored { snapshot } = back_up(&machine).unwrap() else { panic!("the lease is held") };
+    let faults: [(&str, &str, ErrorKind); 3] = [
+        ("pg_dump", "#!/bin/sh\nkill -9 $$\n", ErrorKind::ToolFailed),
+        ("restic", "#!/bin/sh\necho 'no space left on device' >&2; exit 1\n", ErrorKind::DiskFull),
+        ("restic", "#!/bin/sh\nkill -9 $$\n", ErrorKind::ToolFailed),
+    ];
+    for (tool, script, kind) in faults {
+        let before = (machine.seen(), snapshots(&repository));
+        machine.tool(tool, script);
+        let error = back_up(&machine).unwrap_err().reply();
+        machine.no_tool(tool);
+        assert_eq!(error.kind, kind, "{error}");
+        assert_eq!((machine.seen(), snapshots(&repository)), before, "{error}");
+        assert_eq!(machine.jobs().last().map(String::as_str), Some("start fedi-toy.target"));
+        let status = machine.call(BackupStatusRequest { app: toy() }).unwrap();
+        assert_eq!(status.last_success.unwrap().snapshot.as_ref(), Some(&snapshot));
+        let failed = status.last_failure.unwrap();
+        assert!(failed.snapshot.is_none() && failed.error.unwrap().contains(&error.message), "{error}");
+        let text = metrics(&machine);
+        assert!(text.contains("fedi_backup_last_run_success{deployment=\"toy\",app=\"toy\"} 0\n"), "{text}");
+    }
+    // The next good one takes the failure away.
+    back_up(&machine).unwrap();
+    assert_eq!(machine.call(BackupStatusRequest { app: toy() }).unwrap().last_failure, None);
 }
 
 #[test]

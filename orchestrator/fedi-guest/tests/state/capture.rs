@@ -123,33 +123,6 @@ fn a_full_disk_is_told_before_anything_is_written() {
     source.call(captures(&repository, DumpThenFiles, "one")).unwrap();
 }
 
-#[test]
-fn an_altered_repository_is_not_restored() {
-    let Some(source) = Machine::with_application() else { return };
-    let (folder, repository) = repository();
-    let captured = source.call(captures(&repository, DumpThenFiles, "one")).unwrap();
-    let mut packs = Vec::new();
-    let mut folders = vec![folder.path().join("repository/data")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap().flatten() {
-            let kept = if entry.path().is_dir() { &mut folders } else { &mut packs };
-            kept.push(entry.path());
-        }
-    }
-    // The largest is the one with the data; the others hold what restic knows of it.
-    packs.sort_by_key(|pack| pack.metadata().unwrap().len());
-    let pack = packs.pop().unwrap();
-    let mut bytes = fs::read(&pack).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::remove_file(&pack).unwrap();
-    fs::write(&pack, bytes).unwrap();
-    let target = Machine::dormant("1.5").unwrap();
-    let (kind, message) = target.refuses(restores(&repository, &captured));
-    assert!(matches!(kind, ErrorKind::Damaged | ErrorKind::ToolFailed), "{kind:?}: {message}");
-    assert!(!target.path("/var/lib/toy/picture").exists());
-}
-
 /// Killed after the data was stored and before it was said to be whole: a second try does
 /// not take it for good.
 #[test]

@@ -48,11 +48,13 @@ show)
     [ "$unit" != fedi-toy.target ] || echo ConsistsOf=toy.service
     echo
   done ;;
-start|stop|restart)
+start|stop|restart|reset-failed)
   echo "$verb $1" >>@root@/jobs
-  [ ! -e "$units/$1.fails" ] || { echo failed >"$units/$1"; exit 1; }
-  case $verb in stop) new=inactive ;; *) new=active ;; esac
-  case $1 in *-drain.service) new=inactive ;; esac
+  [ ! -e "$units/$1.run" ] || . "$units/$1.run"
+  case $verb in *start) [ ! -e "$units/$1.hangs" ] || exec sleep 1000 ;; esac
+  case $verb in *start) [ ! -e "$units/$1.fails" ] || { echo failed >"$units/$1"; exit 1; } ;; esac
+  case $verb in *start) new=active ;; *) new=inactive ;; esac
+  case $1 in *-drain.service|*-quiesce.service) new=inactive ;; esac
   echo $new >"$units/$1"
   [ "$1" != fedi-toy.target ] || echo $new >"$units/toy.service" ;;
 esac
@@ -80,7 +82,7 @@ fn needed() -> Option<PathBuf> {
     bins.pop().or_else(|| skipped("no PostgreSQL server is installed"))
 }
 
-fn skipped<T>(why: &str) -> Option<T> {
+pub(crate) fn skipped<T>(why: &str) -> Option<T> {
     eprintln!("skipped: {why}");
     if let Some(log) = std::env::var_os("FEDI_SKIP_LOG") {
         use std::io::Write as _;
@@ -110,6 +112,11 @@ impl Machine {
 
     /// A machine with the application's system, its secrets and its empty places.
     pub(crate) fn dormant(version: &str) -> Option<Self> {
+        Self::dormant_with(version, |_| ())
+    }
+
+    /// The same; something is done to the database server's files before it starts.
+    pub(crate) fn dormant_with(version: &str, prepare: impl FnOnce(&Path)) -> Option<Self> {
         let bin = needed()?;
         let folder = tempfile::Builder::new().prefix("fedi-guest-").tempdir().unwrap();
         let root = folder.path();
@@ -134,7 +141,8 @@ impl Machine {
         let mut initdb = Command::new(bin.join("initdb"));
         initdb.args(["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--username=postgres"]);
         assert!(as_postgres(initdb).arg("--pgdata").arg(&data).status().unwrap().success());
-        let mut postgres = Command::new(bin.join("postgres"));
+        prepare(&data);
+        let mut postgres = alone(&bin.join("postgres"));
         postgres.arg("-D").arg(&data).arg("-k").arg(&socket).args(["-c", "listen_addresses=", "-c", "fsync=off"]);
         let server = as_postgres(postgres).spawn().unwrap();
         let machine = Self { folder, server, bin };
@@ -183,6 +191,19 @@ impl Machine {
         fs::remove_file(self.root().join("tools").join(name)).unwrap();
     }
 
+    /// Changes what the applications' manifest says.
+    pub(crate) fn declare(&self, change: impl FnOnce(&mut serde_json::Value)) {
+        let path = self.path("/etc/fedi/manifest.json");
+        let mut manifest: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        change(&mut manifest["apps"]["toy"]);
+        fs::write(path, manifest.to_string()).unwrap();
+    }
+
+    /// One of the database server's own programs.
+    pub(crate) fn postgres(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+
     /// Sets the state of a unit.
     pub(crate) fn set(&self, unit: &str, state: &str) {
         fs::write(self.root().join("units").join(unit), state).unwrap();
@@ -227,7 +248,7 @@ impl Machine {
     }
 
     pub(crate) fn psql(&self, database: &str) -> Command {
-        let mut psql = Command::new(self.bin.join("psql"));
+        let mut psql = alone(&self.bin.join("psql"));
         psql.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-h"]);
         psql.arg(self.root().join("run/postgresql"));
         psql
@@ -250,8 +271,17 @@ impl Drop for Machine {
     }
 }
 
+/// A program that goes on for long, and holds nothing that is open here: the agents of all
+/// tests are in this process, and their locks are handed on to programs on purpose.
+pub(crate) fn alone(program: &Path) -> Command {
+    let mut command = Command::new("bash");
+    let close = r#"for fd in $(ls /proc/$$/fd); do [ "$fd" -le 2 ] || eval "exec $fd>&-"; done; exec "$@""#;
+    command.args(["-c", close, "bash"]).arg(program);
+    command
+}
+
 /// Waits until something holds.
-pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(120);
     while !holds() {
         assert!(Instant::now() < end, "{what} did not come");

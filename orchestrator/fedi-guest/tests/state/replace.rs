@@ -17,17 +17,63 @@ fn paused_and_resumed() {
     assert_eq!(machine.unit("toy.service"), "active");
 }
 
+/// A machine whose application shows a maintenance page before its queues are drained.
+fn with_a_page() -> Option<Machine> {
+    let machine = Machine::with_application()?;
+    machine.declare(|app| {
+        app["hooks"]["quiesce"] = serde_json::json!({ "unit": "toy-quiesce.service", "timeout": "60s" });
+        app["hooks"]["drain"]["timeout"] = "1s".into();
+    });
+    let page = machine.path("/run/fedi/maintenance");
+    std::fs::create_dir_all(page.parent().unwrap()).unwrap();
+    std::fs::write(machine.root().join("units/toy-quiesce.service.run"), format!("touch {}\n", page.display()))
+        .unwrap();
+    Some(machine)
+}
+
 #[test]
-fn a_queue_that_does_not_drain_leaves_it_running() {
-    let Some(machine) = Machine::with_application() else { return };
-    machine.set("toy-drain.service.fails", "");
-    let (kind, message) = machine.refuses(StatePause { app: toy(), drain: true });
-    assert_eq!(kind, ErrorKind::UnitFailed, "{message}");
-    assert!(message.contains("toy-drain.service"), "{message}");
-    assert_eq!(machine.unit("toy.service"), "active");
-    // Without waiting for the queue it works.
+fn a_queue_that_never_drains_leaves_it_running() {
+    let Some(machine) = with_a_page() else { return };
+    let (_folder, repository) = repository();
+    for (fault, kind, why) in [
+        ("toy-drain.service.fails", ErrorKind::UnitFailed, "the drain hook, has failed"),
+        ("toy-drain.service.hangs", ErrorKind::Timeout, "the drain hook, did not end within 1s"),
+    ] {
+        machine.set(fault, "");
+        let error = machine.untouched(&repository, StatePause { app: toy(), drain: true });
+        assert_eq!(error.kind, kind, "{error}");
+        assert!(error.message.contains("toy-drain.service") && error.message.contains(why), "{error}");
+        // Requests are taken again: the gate was asked to start, which takes the page away.
+        assert_eq!(machine.jobs().last().map(String::as_str), Some("start fedi-toy.target"));
+        assert!(!machine.jobs().contains(&"stop fedi-toy.target".to_owned()), "{:?}", machine.jobs());
+        std::fs::remove_file(machine.root().join("units").join(fault)).unwrap();
+    }
+    machine.set("toy-drain.service.hangs", "");
+    // Without waiting for the queue it works, and the page is there until it runs again.
     machine.call(StatePause { app: toy(), drain: false }).unwrap();
     assert_eq!(machine.unit("toy.service"), "inactive");
+    assert!(machine.path("/run/fedi/maintenance").exists());
+    machine.call(StateResume { app: toy() }).unwrap();
+    assert!(!machine.path("/run/fedi/maintenance").exists());
+}
+
+/// Somebody has a session with the database, which the application's end does not end.
+#[test]
+fn who_does_not_leave_makes_it_run_again() {
+    let Some(machine) = with_a_page() else { return };
+    let (_folder, repository) = repository();
+    let mut session = machine.psql("toy").args(["-c", "SELECT pg_sleep(1000)"]).spawn().unwrap();
+    until("the session", || {
+        machine.sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'toy'") == "1"
+    });
+    let error = machine.untouched(&repository, StatePause { app: toy(), drain: true });
+    assert_eq!(error.kind, ErrorKind::Running, "{error}");
+    assert!(error.message.contains("psql"), "{error}");
+    let jobs = machine.jobs();
+    assert_eq!(jobs[jobs.len() - 2..], ["stop fedi-toy.target", "start fedi-toy.target"]);
+    machine.sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'toy'");
+    session.wait().unwrap();
+    machine.call(StatePause { app: toy(), drain: true }).unwrap();
 }
 
 #[test]
