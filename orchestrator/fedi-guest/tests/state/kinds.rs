@@ -13,7 +13,7 @@ use crate::running::{Garage, Redis, ask_mariadb, mariadb};
 use crate::seen::{altered, noise, restic, succeeds};
 
 /// Declares one item instead of those that the toy has.
-fn only(machine: &Machine, name: &str, item: Value) {
+fn only(machine: &Machine, name: &str, item: &Value) {
     machine.declare(|app| {
         app["items"] = json!({ name: item });
         app["order"] = json!([name]);
@@ -31,7 +31,7 @@ fn a_database_of_mariadb() {
     let (Some(here), Some(there)) = (mariadb(&source), mariadb(&target)) else { return };
     let (_folder, repository) = repository();
     for machine in [&source, &target] {
-        only(machine, "db", json!({ "mysql": { "database": "toy", "owner": "toy" } }));
+        only(machine, "db", &json!({ "mysql": { "database": "toy", "owner": "toy" } }));
     }
     ask_mariadb(
         &source,
@@ -76,7 +76,7 @@ fn a_dump_of_mariadb_that_is_killed() {
     let Some(source) = Machine::with_application() else { return };
     let Some(server) = mariadb(&source) else { return };
     let (_folder, repository) = repository();
-    only(&source, "db", json!({ "mysql": { "database": "toy", "owner": "toy" } }));
+    only(&source, "db", &json!({ "mysql": { "database": "toy", "owner": "toy" } }));
     ask_mariadb(
         &source,
         "CREATE DATABASE toy; USE toy; CREATE TABLE t (n int); INSERT INTO t SELECT seq FROM seq_1_to_3000",
@@ -99,7 +99,7 @@ fn a_redis_is_stopped_while_its_file_is_put_in_place() {
     let (_folder, repository) = repository();
     let item = json!({ "redis": { "instance": "toy", "holds": "mixed", "queues": ["queue:", "schedule"] } });
     for machine in [&source, &target] {
-        only(machine, "queue", item.clone());
+        only(machine, "queue", &item);
     }
     here.ask(&["RPUSH", "queue:default", "job 1", "job 2", "job 3"]);
     here.ask(&["ZADD", "schedule", "1", "later"]);
@@ -154,7 +154,7 @@ fn a_bucket_at_another_endpoint_with_other_keys() {
     for (machine, garage) in [(&source, &here), (&target, &there)] {
         let bucket = json!({ "bucket": "media", "endpoint": garage.endpoint, "region": "garage",
             "accessKey": "s3-key-id", "secretKey": "s3-key" });
-        only(machine, "objects", json!({ "bucket": bucket }));
+        only(machine, "objects", &json!({ "bucket": bucket }));
         machine.declare(|app| {
             for (name, value) in [("s3-key-id", &garage.key), ("s3-key", &garage.secret)] {
                 let path = format!("/var/lib/fedi/secrets/toy/{name}");

@@ -13,11 +13,14 @@ use fedi_model::state::Consistency::DumpThenFiles;
 use crate::machine::{Machine, captures, repository, restores, toy};
 use crate::seen::{SmallDisk, altered, noise, restic, snapshots, succeeds};
 
+/// A fault in words, and what does it.
+type Faults<'a, T> = [(&'a str, &'a dyn Fn(&mut T))];
+
 /// An application that was captured once, with all that is needed to bring it back.
 struct Captured {
     _folder: tempfile::TempDir,
     repository: RepositoryAccess,
-    captured: StateCaptured,
+    made: StateCaptured,
 }
 
 impl Captured {
@@ -25,17 +28,17 @@ impl Captured {
         let source = Machine::with_application()?;
         fill(&source);
         let (folder, repository) = repository();
-        let captured = source.call(captures(&repository, DumpThenFiles, "one")).unwrap();
-        Some(Self { _folder: folder, repository, captured })
+        let made = source.call(captures(&repository, DumpThenFiles, "one")).unwrap();
+        Some(Self { _folder: folder, repository, made })
     }
 
     fn request(&self) -> StateRestore {
-        restores(&self.repository, &self.captured)
+        restores(&self.repository, &self.made)
     }
 
     /// A request for the same snapshot with another manifest.
     fn with(&self, change: impl FnOnce(&mut serde_json::Value)) -> StateRestore {
-        StateRestore { snapshot: altered(&self.repository, &self.captured.snapshot, change), ..self.request() }
+        StateRestore { snapshot: altered(&self.repository, &self.made.snapshot, change), ..self.request() }
     }
 
     fn comes_back(&self, target: &Machine) {
@@ -66,17 +69,17 @@ fn a_repository_that_is_not_as_it_was_written() {
         bytes[middle] ^= 1;
     };
     let cut = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2);
-    let faults: [(&str, &dyn Fn(&mut Vec<u8>)); 2] = [("one byte", &flip), ("cut off", &cut)];
+    let faults: &Faults<Vec<u8>> = &[("one byte", &flip), ("cut off", &cut)];
     let packs = packs(&it.repository);
     let largest = packs.last().unwrap();
     for pack in &packs {
-        let good = fs::read(&pack).unwrap();
+        let good = fs::read(pack).unwrap();
         let put = |bytes: &[u8]| {
-            fs::remove_file(&pack).unwrap_or_default();
-            fs::write(&pack, bytes).unwrap();
+            fs::remove_file(pack).unwrap_or_default();
+            fs::write(pack, bytes).unwrap();
         };
         // The largest has the data; in the others is what restic knows of them.
-        let faults = if pack == largest { &faults[..] } else { &faults[..1] };
+        let faults = if pack == largest { faults } else { &faults[..1] };
         for (what, fault) in faults {
             let mut bytes = good.clone();
             fault(&mut bytes);
@@ -144,7 +147,7 @@ fn a_disk_without_room_for_the_database() {
 fn a_snapshot_that_does_not_fit() {
     let Some(it) = Captured::new(|_| ()) else { return };
     let target = Machine::dormant("1.5").unwrap();
-    let faults: [(&str, &dyn Fn(&mut serde_json::Value)); 5] = [
+    let faults: &Faults<serde_json::Value> = &[
         ("PostgreSQL 99 cannot go to an older one", &|it| it["items"]["db"]["postgres"]["serverMajor"] = 99.into()),
         ("older than the snapshot's 1.6", &|it| it["appVersion"] = "1.6".into()),
         ("takes over state from 1.0 on", &|it| it["appVersion"] = "0.9".into()),
@@ -193,7 +196,7 @@ fn what_was_restored_and_changed_is_not_called_good() {
     let Some(it) = Captured::new(|_| ()) else { return };
     let target = Machine::dormant("1.5").unwrap();
     it.comes_back(&target);
-    let verify = StateVerify { app: toy(), repository: it.repository.clone(), snapshot: it.captured.snapshot.clone() };
+    let verify = StateVerify { app: toy(), repository: it.repository.clone(), snapshot: it.made.snapshot.clone() };
     let mut bytes = fs::read(target.path("/var/lib/toy/picture")).unwrap();
     bytes[0] ^= 1;
     fs::write(target.path("/var/lib/toy/picture"), bytes).unwrap();
@@ -241,6 +244,6 @@ fn names_that_are_hard_to_carry() {
         assert_eq!(fs::read(&path).unwrap(), [u8::try_from(number).unwrap()], "{}", path.display());
     }
     assert_eq!(fs::read_dir(target.path("/var/lib/toy")).unwrap().count(), names.len() + 2);
-    assert_eq!(snapshots(&it.repository), [it.captured.snapshot.clone()]);
+    assert_eq!(snapshots(&it.repository), std::slice::from_ref(&it.made.snapshot));
     succeeds(restic(&it.repository).args(["check", "--read-data"]));
 }
