@@ -83,14 +83,20 @@ pub(crate) fn succeeds(command: &mut Command) -> Vec<u8> {
     output.stdout
 }
 
-/// The ids of a repository's snapshots; none where there is no repository yet.
+/// The ids of a repository's snapshots that count: those that are said to be whole. None
+/// where there is no repository yet.
 pub(crate) fn snapshots(repository: &RepositoryAccess) -> Vec<String> {
     if !Path::new(&repository.location).join("config").exists() {
         return Vec::new();
     }
     let listed = succeeds(restic(repository).args(["snapshots", "--json", "--no-lock"]));
     let listed: Vec<serde_json::Value> = serde_json::from_slice(&listed).unwrap();
-    listed.iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+    let has = |one: &serde_json::Value, tag: &str| one["tags"].as_array().unwrap().iter().any(|it| it == tag);
+    let is_whole = |one: &&serde_json::Value| {
+        let mark = format!("marks:{}", one["id"].as_str().unwrap());
+        !has(one, "mark") && (!has(one, "wants-mark") || listed.iter().any(|other| has(other, &mark)))
+    };
+    listed.iter().filter(is_whole).map(|one| one["id"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Stores a snapshot anew with another manifest; its id.
@@ -109,7 +115,8 @@ pub(crate) fn altered(
     let listed: Vec<serde_json::Value> = serde_json::from_slice(&listed).unwrap();
     let mut again = restic(repository);
     again.args(["backup", "--json", "."]).current_dir(folder.path());
-    for tag in listed[0]["tags"].as_array().unwrap() {
+    // It is whole as it is.
+    for tag in listed[0]["tags"].as_array().unwrap().iter().filter(|tag| **tag != "wants-mark") {
         again.arg("--tag").arg(tag.as_str().unwrap());
     }
     let known = snapshots(repository);
