@@ -45,6 +45,13 @@ pub trait Kind {
     /// only read. With [`Consistency::Quiesced`] a source that moves is an error.
     fn capture(&self, work: &Work, stage: &ItemStage, consistency: Consistency) -> Result<Observed, StateError>;
 
+    /// Once the stage is stored: looks whether what it shows of the source is what was
+    /// captured. How many entries moved meanwhile; with [`Consistency::Quiesced`] one that
+    /// did is an error.
+    fn settle(&self, _work: &Work, _stage: &ItemStage, _consistency: Consistency) -> Result<u64, StateError> {
+        Ok(0)
+    }
+
     /// Refuses a place that could not take the state: an older server, another collation.
     /// Asked of every item before the first is touched; [`Kind::restore`] asks again.
     fn fits(&self, _work: &Work, _observed: &Observed) -> Result<(), StateError> {

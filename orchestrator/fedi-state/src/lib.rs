@@ -22,15 +22,19 @@ pub mod snapshot;
 pub mod stage;
 
 mod account;
+mod digests;
 mod error;
 mod listing;
+mod remove;
 mod sums;
 mod tool;
+mod tree;
 mod work;
 
 pub use account::{Account, Accounts};
 pub use error::{ErrorClass, StateError};
 pub use kind::{Contents, Delta, Kind, Report};
+pub use remove::remove_folder;
 pub use snapshot::{Consistency, Observed, Snapshot};
 pub use stage::{ItemStage, Stage};
 pub use work::{Cancel, Meter, Observer, Progress, Silent, Tools, Work};

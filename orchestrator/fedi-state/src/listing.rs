@@ -11,10 +11,13 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustix::fs::Stat;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::directory::attributes;
 use crate::error::StateError;
+use crate::sums;
 
 /// One entry of a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,12 +48,22 @@ pub(crate) struct Entry {
     /// Whether the file has holes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sparse: bool,
+    /// Whether it was being written while it was digested, so that the digest means nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moving: bool,
     /// Where a symbolic link leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Name>,
     /// The first name of a file with several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_as: Option<Name>,
+}
+
+impl Entry {
+    /// Whether a stored file is another than the one that was digested, by its own times.
+    pub(crate) fn is_newer(&self, stored: &Stat) -> bool {
+        self.moving || self.size != Some(attributes::size(stored)) || self.mtime != attributes::mtime(stored)
+    }
 }
 
 /// What an entry is.
@@ -178,10 +191,7 @@ impl Reader {
 
 /// Refuses a file whose digest is another.
 pub(crate) fn check_digest(path: &Path, digest: &str) -> Result<(), StateError> {
-    let mut file = File::open(path).map_err(StateError::file("read", path))?;
-    let mut hash = Sha256::new();
-    std::io::copy(&mut file, &mut hash).map_err(StateError::file("read", path))?;
-    if format!("{:x}", hash.finalize()) == digest {
+    if sums::of_file(path)? == digest {
         return Ok(());
     }
     Err(StateError::damaged(format!("`{}` is not what was captured", path.display())))

@@ -187,7 +187,7 @@ pub struct ObservedBucket {
 }
 
 /// A folder of files as it was observed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ObservedDirectory {
     /// Its path as the contract has it.
@@ -203,9 +203,13 @@ pub struct ObservedDirectory {
     pub links: u64,
     /// Bytes of the files, hard links counted once.
     pub bytes: u64,
-    /// Files that were still being written after several attempts; only in live captures.
+    /// Files that were still being written after several attempts; never in quiesced captures.
     #[serde(default)]
     pub moving: u64,
+    /// Whether the source was in use: a file that changed until it was stored is newer in
+    /// the tree than in the listing, or not in the tree any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_use: bool,
     /// Sockets and pipes, which hold no state and were left out.
     #[serde(default)]
     pub left_out: u64,

@@ -5,14 +5,20 @@
 //! README            how to read the rest
 //! snapshot.json     written last; without it the stage is unfinished
 //! items/<item>/     one folder an item, in the form of its kind
+//! memory/           what no backup holds
 //! ```
+//!
+//! Folders of files are no copies: they show in the stage while it is stored
+//! ([`Stage::shown`]).
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::digests::Digests;
 use crate::error::{ErrorClass, StateError};
+use crate::remove::remove_folder;
 use crate::snapshot::Snapshot;
 
 const README: &str = include_str!("stage_readme.txt");
@@ -22,6 +28,7 @@ const README: &str = include_str!("stage_readme.txt");
 #[derive(Debug, Clone)]
 pub struct Stage {
     root: PathBuf,
+    digests: PathBuf,
 }
 
 /// Where one item lies in a stage.
@@ -31,19 +38,31 @@ pub struct ItemStage {
     pub name: String,
     /// Its folder, which is there.
     pub folder: PathBuf,
-    /// A file that is no part of the snapshot: what the kind remembers between captures.
+    /// A file that is no part of the snapshot: what the kind remembers between captures
+    /// into the same stage. Other files may have its name and an extension.
     pub memory: PathBuf,
+    /// What is known of the files of the last snapshot that was stored.
+    pub(crate) digests: Digests,
 }
 
 impl Stage {
     /// Opens a stage to read.
     pub fn open(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        let root = root.into();
+        Self { digests: root.join("memory/digests"), root }
     }
 
     /// Makes or reuses a stage to capture into. From here on it is unfinished.
     pub fn begin(root: impl Into<PathBuf>) -> Result<Self, StateError> {
-        let stage = Self { root: root.into() };
+        let root = root.into();
+        let digests = root.join("memory/digests");
+        Self::begin_with(root, digests)
+    }
+
+    /// As [`Stage::begin`], with what is known of the last snapshot in a folder that
+    /// outlives the stage. Without it everything is read again; nothing else depends on it.
+    pub fn begin_with(root: impl Into<PathBuf>, digests: impl Into<PathBuf>) -> Result<Self, StateError> {
+        let stage = Self { root: root.into(), digests: digests.into() };
         match fs::remove_file(stage.manifest()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(StateError::file("remove", &stage.manifest())(error));
@@ -53,6 +72,8 @@ impl Stage {
         for folder in [stage.root.clone(), stage.root.join("items"), stage.root.join("memory")] {
             make_folder(&folder, 0o711)?;
         }
+        make_folder(&stage.digests, 0o700)?;
+        crate::tree::forget(&stage)?;
         let readme = stage.root.join("README");
         fs::write(&readme, README).map_err(StateError::file("write", &readme))?;
         Ok(stage)
@@ -63,9 +84,25 @@ impl Stage {
         &self.root
     }
 
-    /// Patterns of what a backup of the stage leaves out.
-    pub fn not_in_backups(&self) -> PathBuf {
+    /// What a backup of the stage leaves out.
+    pub(crate) fn memory(&self) -> PathBuf {
         self.root.join("memory")
+    }
+
+    /// What is known of the files of the last snapshot that was stored.
+    pub(crate) fn digests(&self) -> Digests {
+        Digests::in_folder(&self.digests)
+    }
+
+    /// Notes that the stage was stored as this snapshot, and that each kind found its
+    /// source unmoved: the next capture reads only what differs from it.
+    pub fn stored(&self, snapshot: &str) -> Result<(), StateError> {
+        self.digests().commit(snapshot)
+    }
+
+    /// The snapshot that was stored last, as far as it is known for sure.
+    pub(crate) fn last_stored(&self) -> Option<String> {
+        self.digests().snapshot()
     }
 
     /// Where an item lies.
@@ -76,7 +113,7 @@ impl Stage {
         }
         let folder = self.root.join("items").join(name);
         let memory = self.root.join("memory").join(name);
-        Ok(ItemStage { name: name.to_owned(), folder, memory })
+        Ok(ItemStage { name: name.to_owned(), folder, memory, digests: self.digests() })
     }
 
     /// Where an item is captured to; its folder is made.
@@ -92,7 +129,7 @@ impl Stage {
         for entry in fs::read_dir(&items).map_err(StateError::file("read", &items))? {
             let entry = entry.map_err(StateError::file("read", &items))?;
             if !entry.file_name().to_str().is_some_and(|name| snapshot.items.contains_key(name)) {
-                fs::remove_dir_all(entry.path()).map_err(StateError::file("remove", &entry.path()))?;
+                remove_folder(&entry.path())?;
             }
         }
         let mut text = serde_json::to_vec_pretty(snapshot)
@@ -123,12 +160,7 @@ impl Stage {
 impl ItemStage {
     /// Empties the item's folder.
     pub(crate) fn clear(&self) -> Result<(), StateError> {
-        match fs::remove_dir_all(&self.folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StateError::file("remove", &self.folder)(error));
-            }
-            _ => {}
-        }
+        remove_folder(&self.folder)?;
         make_folder(&self.folder, 0o700)
     }
 

@@ -43,6 +43,14 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }
 
+/// The digest of a file.
+pub(crate) fn of_file(path: &Path) -> Result<String, StateError> {
+    let mut file = File::open(path).map_err(StateError::file("read", path))?;
+    let mut hash = Sha256::new();
+    std::io::copy(&mut file, &mut hash).map_err(StateError::file("read", path))?;
+    Ok(format!("{:x}", hash.finalize()))
+}
+
 fn compute(work: &Work, folder: &Path) -> Result<String, StateError> {
     let mut names = Vec::new();
     list(folder, "", &mut names)?;

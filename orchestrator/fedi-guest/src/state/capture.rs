@@ -1,10 +1,13 @@
-//! Capturing: into a stage on the state disk, from there into the repository.
+//! Capturing: into a stage on the state disk, from there into the repository. Folders are
+//! in no stage; they are stored where they lie.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use fedi_model::AppName;
 use fedi_model::manifest::{App, SecretClass};
 use fedi_state::fingerprint::FingerprintKey;
+use fedi_state::repository::Repository;
 use fedi_state::snapshot::{Observed, ObservedSecret, SCHEMA, Snapshot};
 use fedi_state::{Consistency, Stage, Work};
 use jiff::Timestamp;
@@ -13,7 +16,7 @@ use zeroize::Zeroizing;
 use super::access::{Opened, text};
 use super::kinds::{self, Handled};
 use super::served::Served;
-use super::{Session, lock, pause, remove, room, stages};
+use super::{DIGESTS, Session, lock, pause, remove, room, stages};
 use crate::error::GuestError;
 use crate::file::{self, Access};
 use crate::guest::Guest;
@@ -35,15 +38,10 @@ pub(crate) fn capture(guest: &Guest, request: &StateCapture, session: &Session) 
     let opened = Opened::new(guest, &work, &request.repository)?;
     let repository = &opened.repository;
     repository.init(&work)?;
-    if let Some(stored) = repository.tagged(&work, &tag)?.pop() {
-        let snapshot = repository.manifest(&work, &stored.id)?;
-        if snapshot.app != request.app || snapshot.deployment != request.deployment {
-            let message = format!("The repository has a snapshot `{tag}` of `{}`", snapshot.deployment);
-            return Err(GuestError::refused(ErrorKind::Invalid, message));
-        }
+    let digests = digests(guest, &request.app)?;
+    if let Some(stored) = stored_before(request, repository, &tag, &work)? {
         session.say("an earlier try has stored it already");
-        let (bytes, manifest) = (repository.size(&work, &stored.id)?, json(&snapshot)?);
-        return Ok(StateCaptured { snapshot: stored.id, manifest, bytes, new_bytes: 0 });
+        return Ok(stored);
     }
     let items = kinds::all(guest, &request.app, &app)?;
     if request.consistency == Consistency::Quiesced {
@@ -54,27 +52,27 @@ pub(crate) fn capture(guest: &Guest, request: &StateCapture, session: &Session) 
     // What an agent that was killed has left.
     remove(&folder)?;
     let mut bytes = 0;
-    for item in &items {
+    for item in items.iter().filter(|item| item.is_staged) {
         bytes += item.kind.contents(&work)?.map_or(0, |contents| contents.bytes);
     }
     room::check(&stages(guest)?, bytes, "The capture")?;
-    let stored = fill(guest, request, &app, &items, &folder, &work)
-        .and_then(|snapshot| {
-            if request.consistency == Consistency::Quiesced {
-                pause::nobody(guest, &request.app, &app, &items, &work)?;
-            }
-            Ok(snapshot)
+    let stored = fill(guest, request, &app, &items, &folder, &digests, &work).and_then(|(stage, snapshot)| {
+        let added = repository.backup_tagged(&work, &stage, std::slice::from_ref(&tag))?;
+        let settled = settled(guest, request, &app, &items, &stage, session, &work);
+        if let Err(error) = settled {
+            // Without a mark nobody takes it for whole, so that it may stay where it cannot be removed.
+            let _ = repository.remove(&work, &added.id);
+            return Err(error);
+        }
+        repository.complete(&work, request.deployment.as_str(), &added.id)?;
+        stage.stored(&added.id)?;
+        Ok(StateCaptured {
+            snapshot: added.id,
+            manifest: json(&snapshot)?,
+            bytes: added.bytes,
+            new_bytes: added.new_bytes,
         })
-        .and_then(|snapshot| {
-            let added = repository.backup_tagged(&work, &Stage::open(&folder), std::slice::from_ref(&tag))?;
-            repository.complete(&work, request.deployment.as_str(), &added.id)?;
-            Ok(StateCaptured {
-                snapshot: added.id,
-                manifest: json(&snapshot)?,
-                bytes: added.bytes,
-                new_bytes: added.new_bytes,
-            })
-        });
+    });
     // Where the capture failed, its error is the one to report; the next one removes the rest.
     let removed = remove(&folder);
     let stored = stored?;
@@ -83,15 +81,62 @@ pub(crate) fn capture(guest: &Guest, request: &StateCapture, session: &Session) 
     Ok(stored)
 }
 
+/// What is known of an application's files; only root looks into it.
+fn digests(guest: &Guest, app: &AppName) -> Result<PathBuf, GuestError> {
+    let folder = guest.path(DIGESTS);
+    file::folder(&folder, 0o700)?;
+    Ok(folder.join(app.as_str()))
+}
+
+/// The snapshot that an earlier try of the same run has stored and found good.
+fn stored_before(
+    request: &StateCapture,
+    repository: &Repository,
+    tag: &str,
+    work: &Work,
+) -> Result<Option<StateCaptured>, GuestError> {
+    let Some(stored) = repository.tagged(work, tag)?.pop() else { return Ok(None) };
+    let snapshot = repository.manifest(work, &stored.id)?;
+    if snapshot.app != request.app || snapshot.deployment != request.deployment {
+        let message = format!("The repository has a snapshot `{tag}` of `{}`", snapshot.deployment);
+        return Err(GuestError::refused(ErrorKind::Invalid, message));
+    }
+    let (bytes, manifest) = (repository.size(work, &stored.id)?, json(&snapshot)?);
+    Ok(Some(StateCaptured { snapshot: stored.id, manifest, bytes, new_bytes: 0 }))
+}
+
+/// Looks whether what was stored is what was captured.
+fn settled(
+    guest: &Guest,
+    request: &StateCapture,
+    app: &App,
+    items: &[Handled],
+    stage: &Stage,
+    session: &Session,
+    work: &Work,
+) -> Result<(), GuestError> {
+    if request.consistency == Consistency::Quiesced {
+        pause::nobody(guest, &request.app, app, items, work)?;
+    }
+    for item in items {
+        let moved = item.kind.settle(work, &stage.item(&item.name)?, request.consistency)?;
+        if moved > 0 {
+            session.say(format!("{moved} entries of the {} moved while it was stored", item.what));
+        }
+    }
+    Ok(())
+}
+
 fn fill(
     guest: &Guest,
     request: &StateCapture,
     app: &App,
     items: &[Handled],
     folder: &Path,
+    digests: &Path,
     work: &Work,
-) -> Result<Snapshot, GuestError> {
-    let stage = Stage::begin(folder)?;
+) -> Result<(Stage, Snapshot), GuestError> {
+    let stage = Stage::begin_with(folder, digests)?;
     let secrets = secrets(guest, request, app)?;
     let began = Timestamp::now();
     let mut observed: BTreeMap<String, Observed> = BTreeMap::new();
@@ -116,7 +161,7 @@ fn fill(
     };
     file::replace(&folder.join(SEALED), request.sealed_secrets.expose(), Access::PRIVATE)?;
     stage.finish(&snapshot)?;
-    Ok(snapshot)
+    Ok((stage, snapshot))
 }
 
 /// Databases come before what they point to, so that a row may lack nothing.

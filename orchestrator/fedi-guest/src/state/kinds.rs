@@ -36,6 +36,8 @@ pub(super) struct Handled {
     pub(super) what: String,
     /// Whether what it holds points to what others hold.
     pub(super) is_database: bool,
+    /// Whether a capture makes a copy of it.
+    pub(super) is_staged: bool,
     pub(super) kind: Box<dyn Kind>,
 }
 
@@ -103,7 +105,8 @@ fn handled(
             (format!("what `{name}` makes again"), false, Box::new(Derived::new(declared.clone())))
         }
     };
-    Ok(Handled { name: item.to_owned(), what, is_database, kind })
+    let is_staged = !matches!(declared, Item::Directory(_) | Item::Derived(_));
+    Ok(Handled { name: item.to_owned(), what, is_database, is_staged, kind })
 }
 
 /// Folders with PostgreSQL's own programs: Debian keeps one a major version.

@@ -34,6 +34,9 @@ use crate::{file, lease};
 /// Where stages are made; on the disk that the state is on.
 const STAGES: &str = "/var/lib/fedi/stage";
 
+/// What is known of the files of the last snapshot; can be removed at any time.
+const DIGESTS: &str = "/var/lib/fedi/digests";
+
 /// Makes the folder of stages: a database's own programs pass through.
 fn stages(guest: &Guest) -> Result<std::path::PathBuf, GuestError> {
     let folder = guest.path(STAGES);
@@ -42,12 +45,9 @@ fn stages(guest: &Guest) -> Result<std::path::PathBuf, GuestError> {
     Ok(folder)
 }
 
-/// Removes a folder with all that is in it, if it is there.
+/// Removes a folder with all that is in it, if it is there; never what is mounted in it.
 fn remove(folder: &std::path::Path) -> Result<(), GuestError> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(GuestError::file("remove", folder)(error)),
-        _ => Ok(()),
-    }
+    Ok(fedi_state::remove_folder(folder)?)
 }
 
 /// Refuses on a guest that may run the application: its state may not be replaced.

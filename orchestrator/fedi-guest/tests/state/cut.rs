@@ -37,6 +37,13 @@ fn a_capture_that_is_hung_up_on_leaves_nothing() {
     stuck(&source, "restic", "/usr/bin/restic", "backup");
     let mut talk = Talk::ask(&source, captures(&repository, DumpThenFiles, "one"));
     until("restic", || is_stuck(&source));
+    // The folder shows in the stage to restic, and to nobody else.
+    let shows = |process: &str| {
+        let table = std::fs::read_to_string(format!("/proc/{process}/mountinfo")).unwrap();
+        table.contains(&source.path("/var/lib/fedi/stage/toy/items/media/tree").display().to_string())
+    };
+    let restic = std::fs::read_to_string(source.root().join("stuck")).unwrap();
+    assert!(shows(restic.trim()) && !shows("self"));
     talk.hang_up();
     let (events, answer) = talk.answer();
     assert_eq!(answer.unwrap_err().kind, ErrorKind::Cancelled);

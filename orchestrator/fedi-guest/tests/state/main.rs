@@ -7,6 +7,7 @@ mod backends;
 mod backup;
 mod capture;
 mod cut;
+mod folders;
 mod kinds;
 mod machine;
 mod replace;

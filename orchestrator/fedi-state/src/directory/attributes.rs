@@ -18,7 +18,7 @@ use crate::error::StateError;
 use crate::listing::{Entry, EntryKind, Name};
 
 /// Times are set to these numbers after a restore.
-pub(super) fn mtime(stat: &Stat) -> String {
+pub(crate) fn mtime(stat: &Stat) -> String {
     format!("{}.{:09}", i128::from(stat.st_mtime), i128::from(stat.st_mtime_nsec))
 }
 
@@ -26,7 +26,7 @@ pub(super) fn ctime(stat: &Stat) -> String {
     format!("{}.{:09}", i128::from(stat.st_ctime), i128::from(stat.st_ctime_nsec))
 }
 
-pub(super) fn size(stat: &Stat) -> u64 {
+pub(crate) fn size(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
 }
 
@@ -52,6 +52,7 @@ pub(super) fn entry(accounts: &Accounts, path: &[u8], kind: EntryKind, stat: &St
         size: None,
         sha256: None,
         sparse: false,
+        moving: false,
         target: None,
         same_as: None,
     }

@@ -1,13 +1,14 @@
-//! Folders of files. Captured by a walk of fedi's own, since the contract needs a
-//! digest of every byte that is copied, from the same read.
+//! Folders of files. A capture is a walk of fedi's own that digests every file and
+//! copies none: the folder itself shows in the stage while that is stored
+//! ([`crate::Stage::shown`]). What has the size, times and inode that it had in the last
+//! snapshot is not read again. After storing, [`Kind::settle`] looks whether anything
+//! moved meanwhile.
 //!
 //! A symbolic link at the top is followed (a unit with `DynamicUser=` has one); below
-//! it links are kept as links. Owners go by name. A stage that was filled before is
-//! brought up to date: what has the same size, times and inode is not read again.
-//! A folder that is excluded is kept as an empty one, since applications expect it.
+//! it links are kept as links. Owners go by name. A folder that is excluded is kept as
+//! an empty one, since applications expect it.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use fedi_model::manifest::Directory as Declared;
@@ -15,17 +16,20 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::account::Accounts;
 use crate::error::{ErrorClass, StateError};
-use crate::kind::{Contents, Delta, Kind, Report};
+use crate::kind::{Contents, Kind, Report};
 use crate::listing;
 use crate::snapshot::{Consistency, Observed, ObservedDirectory};
 use crate::stage::ItemStage;
 use crate::work::Work;
 
-mod attributes;
+pub(crate) mod attributes;
+mod beside;
 mod content;
 mod restore;
+mod seen;
 mod walk;
 
+use beside::Beside;
 use walk::Walk;
 
 /// A folder of files.
@@ -34,9 +38,6 @@ pub struct Directory {
     accounts: Accounts,
     exclude: GlobSet,
 }
-
-/// Entries of an error that says what differs.
-const SHOWN: usize = 5;
 
 impl Directory {
     /// As the contract declares it, with this machine's users.
@@ -62,31 +63,6 @@ impl Directory {
         Err(StateError::refused(ErrorClass::NotFound, format!("`{}` is no folder", source.display())))
     }
 
-    fn copy(&self, work: &Work, stage: &ItemStage, strict: bool) -> Result<(ObservedDirectory, Delta), StateError> {
-        let source = self.source()?;
-        let memory = stage.memory.with_extension("previous");
-        match fs::rename(&stage.memory, &memory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StateError::file("move", &stage.memory)(error));
-            }
-            _ => {}
-        }
-        let tree = stage.folder.join("tree");
-        let mut walk = Walk::into_stage(work, self, strict, &tree, &memory, &stage.memory)?;
-        let list = stage.folder.join("files.jsonl");
-        let seen = walk.run(&source, listing::Writer::create(&list)?)?;
-        let delta = Delta { bytes: walk.moved_bytes, count: walk.moved_files };
-        walk.finish()?;
-        match fs::remove_file(&memory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StateError::file("remove", &memory)(error));
-            }
-            _ => {}
-        }
-        let resolved = (source != Path::new(&self.declared.path)).then(|| source.to_string_lossy().into_owned());
-        Ok((ObservedDirectory { path: self.declared.path.clone(), resolved, ..seen }, delta))
-    }
-
     fn expected(observed: &Observed) -> Result<&ObservedDirectory, StateError> {
         match observed {
             Observed::Directory(observed) => Ok(observed),
@@ -96,12 +72,12 @@ impl Directory {
 }
 
 impl Kind for Directory {
-    fn presync(&self, work: &Work, stage: &ItemStage) -> Result<Delta, StateError> {
-        Ok(self.copy(work, stage, false)?.1)
-    }
-
     fn capture(&self, work: &Work, stage: &ItemStage, consistency: Consistency) -> Result<Observed, StateError> {
-        let (observed, _) = self.copy(work, stage, consistency == Consistency::Quiesced)?;
+        let source = self.source()?;
+        let strict = consistency == Consistency::Quiesced;
+        let seen = stage.filled(|| Walk::record(work, self, strict, &source, stage))?;
+        let resolved = (source != Path::new(&self.declared.path)).then(|| source.to_string_lossy().into_owned());
+        let observed = ObservedDirectory { path: self.declared.path.clone(), resolved, ..seen };
         for (what, found, floor) in [
             ("files", observed.files, self.declared.at_least_files),
             ("bytes", observed.bytes, self.declared.at_least_bytes),
@@ -116,6 +92,10 @@ impl Kind for Directory {
         Ok(Observed::Directory(observed))
     }
 
+    fn settle(&self, work: &Work, stage: &ItemStage, consistency: Consistency) -> Result<u64, StateError> {
+        seen::look_again(work, stage, &self.source()?, consistency == Consistency::Quiesced)
+    }
+
     fn restore(&self, work: &Work, stage: &ItemStage, observed: &Observed) -> Result<(), StateError> {
         let observed = Self::expected(observed)?;
         let list = stage.folder.join("files.jsonl");
@@ -123,27 +103,31 @@ impl Kind for Directory {
         let place = restore::Place::find(Path::new(&self.declared.path))?;
         if !place.is_empty()? {
             // Perhaps an earlier run did it all.
-            if self.compare(work, &place.path, &list)?.is_empty() {
+            if self.compare(work, &place.path, stage, observed)?.wrong.is_empty() {
                 return Ok(());
             }
             let message = format!("`{}` is not empty", place.path.display());
             return Err(StateError::refused(ErrorClass::NotEmpty, message)
                 .with_hint("Restoring goes only into an empty place; move what is there away first"));
         }
-        place.fill(work, &self.accounts, &stage.folder.join("tree"), &list)
+        place.fill(work, &self.accounts, &stage.folder.join("tree"), &list, observed.in_use)
     }
 
     fn verify(&self, work: &Work, stage: &ItemStage, observed: &Observed) -> Result<Report, StateError> {
         let observed = Self::expected(observed)?;
         let list = stage.folder.join("files.jsonl");
         listing::check_digest(&list, &observed.digest)?;
-        let wrong = self.compare(work, &self.source()?, &list)?;
-        if wrong.is_empty() {
+        let found = self.compare(work, &self.source()?, stage, observed)?;
+        if found.wrong.is_empty() {
             let checks =
                 vec![format!("{} files with {} bytes have the recorded digests", observed.files, observed.bytes)];
-            return Ok(Report { checks, notes: Vec::new() });
+            let note = format!(
+                "{} entries of `{}` moved while they were captured; they are as they were stored",
+                found.moved, self.declared.path
+            );
+            return Ok(Report { checks, notes: if found.moved == 0 { Vec::new() } else { vec![note] } });
         }
-        let message = format!("`{}` differs from the snapshot: {}", self.declared.path, wrong.join(", "));
+        let message = format!("`{}` differs from the snapshot: {}", self.declared.path, found.wrong.join(", "));
         Err(StateError::refused(ErrorClass::Differs, message))
     }
 
@@ -158,10 +142,15 @@ impl Kind for Directory {
 }
 
 impl Directory {
-    /// Compares a folder with a listing; the first differences in words.
-    fn compare(&self, work: &Work, folder: &Path, list: &Path) -> Result<Vec<String>, StateError> {
-        let mut walk = Walk::comparing(work, self, listing::Reader::open(list)?);
-        walk.run(folder, listing::Writer::nowhere())?;
-        walk.differences(SHOWN)
+    /// Compares a folder with what was captured.
+    fn compare(
+        &self,
+        work: &Work,
+        folder: &Path,
+        stage: &ItemStage,
+        observed: &ObservedDirectory,
+    ) -> Result<Beside, StateError> {
+        let tree = observed.in_use.then(|| stage.folder.join("tree"));
+        Walk::compare(work, self, folder, &stage.folder.join("files.jsonl"), tree)
     }
 }

@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, linkat, mkdirat, openat, statvfs, symlinkat, syncfs};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, fstat, linkat, mkdirat, openat, statvfs, symlinkat, syncfs};
+use rustix::io::Errno;
 
 use super::attributes::{self, Owner};
 use super::content::{self, Fault};
@@ -138,7 +139,14 @@ impl Place {
     }
 
     /// Fills it. On a failure it is as it was before.
-    pub(super) fn fill(&self, work: &Work, accounts: &Accounts, tree: &Path, list: &Path) -> Result<(), StateError> {
+    pub(super) fn fill(
+        &self,
+        work: &Work,
+        accounts: &Accounts,
+        tree: &Path,
+        list: &Path,
+        in_use: bool,
+    ) -> Result<(), StateError> {
         let parent = self.path.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(parent).map_err(StateError::file("make", parent))?;
         let new = if self.is_mount_point(parent)? {
@@ -154,7 +162,7 @@ impl Place {
             room(new.parent().unwrap_or(parent), list)?;
             clear(&new)?;
             fs::create_dir(&new).map_err(StateError::file("make", &new))?;
-            let built = build(work, accounts, tree, &new.join("tree"), list);
+            let built = build(work, accounts, tree, &new.join("tree"), list, in_use);
             if let Err(error) = built {
                 clear(&new)?;
                 return Err(error);
@@ -227,22 +235,31 @@ fn clear(path: &Path) -> Result<(), StateError> {
 /// A folder that is being built, and its counterpart in the stage.
 struct Open {
     entry: Entry,
-    stage: OwnedFd,
-    new: OwnedFd,
+    /// Nothing where the folder was gone when it was stored: then it is not made either.
+    both: Option<(OwnedFd, OwnedFd)>,
 }
 
 struct Builder<'a> {
     accounts: &'a Accounts,
     tree: &'a Path,
     top: &'a Path,
+    in_use: bool,
     stack: Vec<Open>,
     buffer: Vec<u8>,
     meter: Meter<'a>,
 }
 
-fn build(work: &Work, accounts: &Accounts, tree: &Path, top: &Path, list: &Path) -> Result<(), StateError> {
+fn build(
+    work: &Work,
+    accounts: &Accounts,
+    tree: &Path,
+    top: &Path,
+    list: &Path,
+    in_use: bool,
+) -> Result<(), StateError> {
     let meter = work.meter(format!("restore {}", top.display()), None);
-    let mut builder = Builder { accounts, tree, top, stack: Vec::new(), buffer: vec![0; content::BUFFER], meter };
+    let mut builder =
+        Builder { accounts, tree, top, in_use, stack: Vec::new(), buffer: vec![0; content::BUFFER], meter };
     let mut reader = Reader::open(list)?;
     while let Some(entry) = reader.next::<Entry>()? {
         builder.add(entry)?;
@@ -265,7 +282,7 @@ impl Builder<'_> {
             let stage = openat(CWD, self.tree, FOLDER, Mode::empty()).map_err(StateError::file("open", self.tree))?;
             mkdirat(CWD, self.top, Mode::RWXU).map_err(StateError::file("make", self.top))?;
             let new = openat(CWD, self.top, FOLDER, Mode::empty()).map_err(StateError::file("open", self.top))?;
-            self.stack.push(Open { entry, stage, new });
+            self.stack.push(Open { entry, both: Some((stage, new)) });
             return Ok(());
         }
         let path = entry.path.0.clone();
@@ -281,55 +298,89 @@ impl Builder<'_> {
         let Some(open) = self.stack.last() else {
             return Err(StateError::damaged(format!("The listing has `{:?}` out of its order", entry.path)));
         };
+        let Some((stage, new)) = &open.both else {
+            if entry.kind == EntryKind::Folder {
+                self.stack.push(Open { entry, both: None });
+            }
+            return Ok(());
+        };
         let (reading, writing) = (failing("read", self.tree, &entry), failing("write", self.top, &entry));
         match (entry.kind, &entry.same_as, &entry.target) {
             (EntryKind::Folder, ..) => {
-                let stage = openat(&open.stage, name, FOLDER, Mode::empty()).map_err(reading)?;
-                let made =
-                    mkdirat(&open.new, name, Mode::RWXU).and_then(|()| openat(&open.new, name, FOLDER, Mode::empty()));
+                let stage = match openat(stage, name, FOLDER, Mode::empty()) {
+                    Err(error) if self.in_use && is_gone(error) => {
+                        self.stack.push(Open { entry, both: None });
+                        return Ok(());
+                    }
+                    stage => stage.map_err(reading)?,
+                };
+                let made = mkdirat(new, name, Mode::RWXU).and_then(|()| openat(new, name, FOLDER, Mode::empty()));
                 let new = made.map_err(writing)?;
-                self.stack.push(Open { entry, stage, new });
+                self.stack.push(Open { entry, both: Some((stage, new)) });
                 Ok(())
             }
             (EntryKind::Link, _, Some(target)) => {
                 let owner = Owner::of(self.accounts, &entry)?;
-                symlinkat(target.0.as_slice(), &open.new, name).map_err(writing)?;
-                attributes::apply_to_link(&open.new, name, Some(&owner), &entry)
-                    .map_err(failing("change", self.top, &entry))
+                symlinkat(target.0.as_slice(), new, name).map_err(writing)?;
+                attributes::apply_to_link(new, name, Some(&owner), &entry).map_err(failing("change", self.top, &entry))
             }
-            (EntryKind::File, Some(first), _) if first.is_plain() => {
-                let Some(top) = self.stack.first() else { return Ok(()) };
-                linkat(&top.new, first.as_path(), &open.new, name, AtFlags::empty()).map_err(writing)
-            }
-            (EntryKind::File, None, _) => {
-                let from = openat(&open.stage, name, FILE, Mode::empty()).map_err(reading)?;
-                let to = openat(&open.new, name, NEW, Mode::RUSR | Mode::WUSR).map_err(writing)?;
-                self.file(File::from(from), &File::from(to), &entry)
+            (EntryKind::File, first, _) if first.as_ref().is_none_or(Name::is_plain) => {
+                let from = match opened(stage, name) {
+                    Err(error) if self.in_use && is_gone(error) => return Ok(()),
+                    from => from.map_err(reading)?,
+                };
+                if let (Some(first), Some((_, top))) = (first, self.stack.first().and_then(|top| top.both.as_ref())) {
+                    match linkat(top, first.as_path(), new, name, AtFlags::empty()) {
+                        // Its first name was gone when it was stored: this one is a file of its own.
+                        Err(error) if self.in_use && is_gone(error) => {}
+                        linked => return linked.map_err(writing),
+                    }
+                }
+                let to = openat(new, name, NEW, Mode::RUSR | Mode::WUSR).map_err(writing)?;
+                self.file(from, &File::from(to), entry)
             }
             _ => Err(StateError::damaged(format!("The listing has `{:?}` without what belongs to it", entry.path))),
         }
     }
 
-    fn file(&mut self, mut from: File, to: &File, entry: &Entry) -> Result<(), StateError> {
+    fn file(&mut self, mut from: File, to: &File, mut entry: Entry) -> Result<(), StateError> {
+        let staged = fstat(&from).map_err(failing("read", self.tree, &entry))?;
         let copied = content::copy(&mut from, Some(to), entry.sparse, &mut self.buffer, &mut self.meter);
         let (size, sha256) = copied.map_err(|fault| match fault {
-            Fault::Read(error) => failing("read", self.tree, entry)(error),
-            Fault::Write(error) => failing("write", self.top, entry)(error),
+            Fault::Read(error) => failing("read", self.tree, &entry)(error),
+            Fault::Write(error) => failing("write", self.top, &entry)(error),
             Fault::Stopped(error) => error,
         })?;
-        if entry.size != Some(size) || entry.sha256.as_deref() != Some(&sha256) {
+        if self.in_use && entry.is_newer(&staged) {
+            entry.mtime = attributes::mtime(&staged);
+        } else if entry.size != Some(size) || entry.sha256.as_deref() != Some(&sha256) {
             let path = self.tree.join(entry.path.as_path());
             return Err(StateError::damaged(format!("`{}` is not what was captured", path.display())));
         }
-        let owner = Owner::of(self.accounts, entry)?;
-        attributes::apply(to.as_fd(), Some(&owner), entry).map_err(failing("change", self.top, entry))?;
+        let owner = Owner::of(self.accounts, &entry)?;
+        attributes::apply(to.as_fd(), Some(&owner), &entry).map_err(failing("change", self.top, &entry))?;
         self.meter.add(0, 1)
     }
 
     fn close(&self, open: &Open) -> Result<(), StateError> {
+        let Some((_, new)) = &open.both else { return Ok(()) };
         let owner = Owner::of(self.accounts, &open.entry)?;
-        attributes::apply(&open.new, Some(&owner), &open.entry).map_err(failing("change", self.top, &open.entry))
+        attributes::apply(new, Some(&owner), &open.entry).map_err(failing("change", self.top, &open.entry))
     }
+}
+
+/// Opens a file of the stage.
+fn opened(folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<File> {
+    let file = File::from(openat(folder, name, FILE, Mode::empty())?);
+    match attributes::file_type(&fstat(&file)?) {
+        FileType::RegularFile => Ok(file),
+        _ => Err(Errno::NOTDIR),
+    }
+}
+
+/// Whether a file system says so of what is not there, or something else by now.
+fn is_gone(error: Errno) -> bool {
+    matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
 }
 
 fn failing<E: Into<io::Error>>(

@@ -21,6 +21,7 @@ use crate::stage::Stage;
 use crate::tool::{self, Input, Output};
 use crate::work::Work;
 
+mod backup;
 mod classify;
 mod lock;
 mod mark;
@@ -30,9 +31,6 @@ mod ssh;
 pub use lock::Lock;
 pub use retention::{Keep, to_forget};
 pub use ssh::SshLogin;
-
-/// Begins the tag with the number of a snapshot among those of its deployment.
-const NUMBER: &str = "number:";
 
 /// The tag of snapshots from which the application was restored and verified.
 pub const PROVED: &str = "proved";
@@ -93,9 +91,14 @@ impl Stored {
         self.tags.iter().any(|tag| tag == PROVED)
     }
 
+    /// Whether it has that id, or had it before it was marked.
+    pub fn was(&self, id: &str) -> bool {
+        self.id == id || self.original.as_deref() == Some(id)
+    }
+
     /// Its number among those of its deployment, from 1; 0 where it has none.
     fn number(&self) -> u64 {
-        self.tags.iter().find_map(|tag| tag.strip_prefix(NUMBER)?.parse().ok()).unwrap_or(0)
+        self.tags.iter().find_map(|tag| tag.strip_prefix(backup::NUMBER)?.parse().ok()).unwrap_or(0)
     }
 
     /// What tells which of two was stored later. The time comes second: it is that of the
@@ -114,30 +117,10 @@ pub struct Added {
     pub bytes: u64,
     /// Bytes that the repository did not have yet, before compression.
     pub new_bytes: u64,
-    /// Files that were read.
+    /// Files of the stage, those of the folders that it shows among them.
     pub files: u64,
-}
-
-/// Lines of `restic backup --json`.
-#[derive(Deserialize)]
-#[serde(tag = "message_type", rename_all = "snake_case")]
-enum Message {
-    Status {
-        #[serde(default)]
-        total_bytes: u64,
-        #[serde(default)]
-        bytes_done: u64,
-        #[serde(default)]
-        files_done: u64,
-    },
-    Summary {
-        snapshot_id: String,
-        total_bytes_processed: u64,
-        data_added: u64,
-        total_files_processed: u64,
-    },
-    #[serde(other)]
-    Other,
+    /// Those of them that were not read, since the snapshot before has them.
+    pub unchanged: u64,
 }
 
 /// A command with the files that it reads, which go with it.
@@ -174,80 +157,6 @@ impl Repository {
     /// Fails with what is wrong if the repository cannot be opened.
     pub fn is_there(&self, work: &Work) -> Result<(), StateError> {
         self.run(work, &["cat", "config", "--no-lock"]).map(drop)
-    }
-
-    /// Stores a finished stage, whole.
-    pub fn backup(&self, work: &Work, stage: &Stage) -> Result<Added, StateError> {
-        let added = self.backup_tagged(work, stage, &[])?;
-        self.complete(work, stage.read()?.deployment.as_str(), &added.id)?;
-        Ok(added)
-    }
-
-    /// Stores a finished stage with tags of the caller's beside its own. It does not count
-    /// before [`Repository::complete`] said that it is whole.
-    pub fn backup_tagged(&self, work: &Work, stage: &Stage, more: &[String]) -> Result<Added, StateError> {
-        let snapshot = stage.read()?;
-        let number = self.next_number(work, snapshot.deployment.as_str())?;
-        let mut prepared = self.prepare(work)?;
-        prepared.command.args(["backup", "--json", "--host", snapshot.deployment.as_str()]);
-        for tag in tags(&snapshot).iter().chain(more).chain([&number, &mark::WANTS_MARK.to_owned()]) {
-            prepared.command.args(["--tag", tag]);
-        }
-        // The stage's content becomes the snapshot's top, wherever the stage lies.
-        let outside = stage.not_in_backups();
-        prepared.command.arg("--exclude").arg(outside).arg(".").current_dir(stage.root());
-        let mut meter = work.meter(format!("store {}", snapshot.deployment), None);
-        let mut added = None;
-        let output = tool::follow(work, prepared.command, self.input(), &mut |line| {
-            match serde_json::from_str(line) {
-                Ok(Message::Status { bytes_done, files_done, total_bytes }) => {
-                    meter.expect(total_bytes);
-                    meter.set(bytes_done, files_done)?;
-                }
-                Ok(Message::Summary { snapshot_id, total_bytes_processed, data_added, total_files_processed }) => {
-                    added = Some(Added {
-                        id: snapshot_id,
-                        bytes: total_bytes_processed,
-                        new_bytes: data_added,
-                        files: total_files_processed,
-                    });
-                }
-                Ok(Message::Other) | Err(_) => {}
-            }
-            Ok(())
-        })?;
-        meter.finish();
-        let output = with_log(&prepared.files, output);
-        match (output.status.success(), added) {
-            (true, Some(added)) => {
-                // Up to restic 0.16 the summary has a shortened id.
-                let id = self.find(work, &added.id)?.id;
-                Ok(Added { id, ..added })
-            }
-            (_, added) => {
-                let error = self.failure(&output);
-                // Restic keeps a snapshot of what it could read. Without a mark nobody takes it
-                // for whole, so that it may stay where it cannot be removed.
-                if let Some(added) = added {
-                    let _ = self.run(work, &["forget", &added.id]);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// The tag that tells the next snapshot from those before it, whatever the clock says.
-    fn next_number(&self, work: &Work, deployment: &str) -> Result<String, StateError> {
-        let sorted = self.sorted(work, &format!("deployment:{deployment}"))?;
-        let before = [sorted.whole, sorted.incomplete].concat();
-        let newest = before.iter().map(|one| one.time).max();
-        if let Some(newest) = newest.filter(|newest| *newest > Timestamp::now()) {
-            work.observer.notice(&format!(
-                "A snapshot in the repository is of {newest}, which is yet to come: check the guest's clock"
-            ));
-        }
-        let last = before.iter().map(Stored::number).max().unwrap_or(0);
-        Ok(format!("{NUMBER}{}", last.saturating_add(1)))
     }
 
     /// The whole snapshots of a deployment, oldest first, in the order in which they were stored.
@@ -486,20 +395,6 @@ fn outdated(sorted: &mark::Sorted, keep: &Keep, proved: &[String]) -> Vec<String
     let mut gone = to_forget(&sorted.whole, keep, proved);
     gone.extend(sorted.abandoned(Timestamp::now()).map(|one| one.id.clone()));
     gone
-}
-
-/// What a snapshot can be found by; restic separates tags by commas.
-fn tags(snapshot: &Snapshot) -> Vec<String> {
-    let consistency = serde_json::to_value(snapshot.consistency).ok();
-    let consistency = consistency.as_ref().and_then(|value| value.as_str()).unwrap_or_default().to_owned();
-    [
-        format!("deployment:{}", snapshot.deployment),
-        format!("app:{}", snapshot.app),
-        format!("version:{}", snapshot.app_version.replace(',', "_")),
-        format!("epoch:{}", snapshot.epoch),
-        format!("consistency:{consistency}"),
-    ]
-    .into()
 }
 
 fn not_found(id: &str) -> StateError {

@@ -95,7 +95,7 @@ mod tests {
         let numbered = |hours: &[i64]| {
             let mut all = stored(hours, &[0, 1]);
             for (number, one) in (1..).zip(&mut all) {
-                one.tags.push(format!("{}{number}", super::super::NUMBER));
+                one.tags.push(format!("{}{number}", super::super::backup::NUMBER));
             }
             all
         };

@@ -6,15 +6,16 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fedi_model::manifest::Directory as Declared;
 use fedi_state::directory::Directory;
-use fedi_state::{Consistency, ErrorClass, Kind, Observed, StateError};
+use fedi_state::{Consistency, ErrorClass, Kind, Observed, StateError, Work};
 
-use crate::support::{Place, SmallDisk, alter_one_byte, is_root, skipped};
+use crate::support::{Place, SmallDisk, Told, alter_one_byte, is_root, skipped, wait_until_settled};
 
 fn declared(path: &Path) -> Declared {
     Declared {
@@ -33,6 +34,30 @@ fn kind(place: &Place, path: &Path) -> Directory {
 
 fn capture(place: &Place, path: &Path) -> Result<Observed, StateError> {
     kind(place, path).capture(&place.work, &place.item("files"), Consistency::Quiesced)
+}
+
+/// Captures, and leaves the stage as one that was fetched: with files of its own.
+fn fetched(place: &Place, path: &Path) -> Observed {
+    let observed = capture(place, path).unwrap();
+    as_fetched(place, path, &[]);
+    observed
+}
+
+/// Copies what shows in the stage, but some, to where it is in one that was fetched.
+pub(crate) fn as_fetched(place: &Place, source: &Path, but: &[&str]) {
+    let (stage, copy) = (place.stage(), place.path("fetched"));
+    let tree = stage.root().join("items/files/tree");
+    let copied = |from: &Path| Command::new("cp").arg("-a").arg(from.join(".")).arg(&copy).status().unwrap().success();
+    if is_root() {
+        assert!(stage.shown(|| Ok(copied(&tree))).unwrap());
+    } else {
+        assert!(copied(source));
+    }
+    for path in but {
+        fs::remove_file(copy.join(path)).unwrap();
+    }
+    fs::remove_dir(&tree).unwrap();
+    fs::rename(copy, tree).unwrap();
 }
 
 fn figures(observed: &Observed) -> &fedi_state::snapshot::ObservedDirectory {
@@ -79,13 +104,13 @@ fn everything_comes_back() {
     fill(&source);
     let file = File::open(source.join("a-b")).unwrap();
     let xattr = rustix::fs::fsetxattr(&file, c"user.note", b"\0\xff", rustix::fs::XattrFlags::empty()).is_ok();
-    let observed = capture(&place, &source).unwrap();
+    let observed = fetched(&place, &source);
     let seen = figures(&observed);
     assert_eq!((seen.files, seen.folders, seen.links, seen.moving), (10, 5, 2, 0));
 
     let there = kind(&place, &target);
-    there.restore(&place.work, &place.item("files"), &observed).unwrap();
-    let report = there.verify(&place.work, &place.item("files"), &observed).unwrap();
+    there.restore(&place.work, &place.staged("files"), &observed).unwrap();
+    let report = there.verify(&place.work, &place.staged("files"), &observed).unwrap();
     assert_eq!(report.checks.len(), 1);
     assert_eq!(fs::read(target.join(OsStr::from_bytes(b"not utf-8 \xff\xfe"))).unwrap(), b"2");
     let hard = fs::metadata(target.join("z-hard")).unwrap();
@@ -108,27 +133,27 @@ fn everything_comes_back() {
     }
 
     // A second time nothing is to do, and both captures say the same.
-    there.restore(&place.work, &place.item("files"), &observed).unwrap();
+    there.restore(&place.work, &place.staged("files"), &observed).unwrap();
     let second = capture(&place, &target).unwrap();
     assert_eq!(figures(&second).digest, seen.digest);
     assert_eq!(fs::read_dir(place.path("")).unwrap().count(), 3, "something was left beside the target");
 }
 
 #[test]
-fn the_stage_can_be_read_without_fedi() {
+fn a_fetched_stage_can_be_read_without_fedi() {
     let place = Place::new();
     let (source, target) = (place.path("source"), place.path("target"));
     fs::create_dir(&source).unwrap();
     fill(&source);
-    let observed = capture(&place, &source).unwrap();
-    let tree = place.item("files").folder.join("tree/.");
-    let copied = std::process::Command::new("cp").arg("-a").arg(tree).arg(&target).status().unwrap();
+    let observed = fetched(&place, &source);
+    let tree = place.staged("files").folder.join("tree/.");
+    let copied = Command::new("cp").arg("-a").arg(tree).arg(&target).status().unwrap();
     assert!(copied.success());
-    kind(&place, &target).verify(&place.work, &place.item("files"), &observed).unwrap();
+    kind(&place, &target).verify(&place.work, &place.staged("files"), &observed).unwrap();
 }
 
 #[test]
-fn a_second_round_moves_only_what_changed() {
+fn a_capture_copies_nothing_and_knows_again_what_was_stored() {
     let place = Place::new();
     let source = place.path("source");
     fs::create_dir(&source).unwrap();
@@ -136,25 +161,27 @@ fn a_second_round_moves_only_what_changed() {
         fs::write(source.join(format!("{number}")), vec![0_u8; 1000]).unwrap();
     }
     fs::hard_link(source.join("1"), source.join("2nd name")).unwrap();
-    let kind = kind(&place, &source);
-    let item = place.item("files");
-    assert_eq!(kind.presync(&place.work, &item).unwrap().bytes, 100_000);
-    // As if the first round had been a while ago.
-    let memory = fs::read_to_string(&item.memory).unwrap();
-    let (_, lines) = memory.split_once('\n').unwrap();
-    fs::write(&item.memory, format!("{{\"began\":{}}}\n{lines}", i64::MAX)).unwrap();
-    fs::write(source.join("7"), "changed").unwrap();
-    fs::remove_file(source.join("8")).unwrap();
-    fs::remove_file(source.join("9")).unwrap();
-    fs::create_dir(source.join("9")).unwrap();
-    fs::write(source.join("9/below"), "new").unwrap();
-    let delta = kind.presync(&place.work, &item).unwrap();
-    assert_eq!(delta.bytes, 10, "{delta:?}");
-    let observed = kind.capture(&place.work, &item, Consistency::Quiesced).unwrap();
-    let target = place.path("target");
-    self::kind(&place, &target).restore(&place.work, &item, &observed).unwrap();
-    self::kind(&place, &target).verify(&place.work, &item, &observed).unwrap();
-    assert!(!target.join("8").exists() && target.join("9/below").exists());
+    wait_until_settled(&source.join("99"));
+    let read = || {
+        let told = Arc::new(Told::default());
+        let work = Work { observer: told.clone(), ..Work::default() };
+        let observed = kind(&place, &source).capture(&work, &place.item("files"), Consistency::Quiesced).unwrap();
+        assert_eq!(fs::read_dir(place.staged("files").folder.join("tree")).unwrap().count(), 0);
+        assert_eq!((figures(&observed).files, figures(&observed).bytes % 1000), (101, 0));
+        told.bytes("digest ")
+    };
+    assert_eq!(read(), 100_000);
+    // What was never stored counts for nothing.
+    assert_eq!(read(), 100_000);
+    place.stage().stored("one").unwrap();
+    assert_eq!(read(), 0);
+    fs::write(source.join("7"), vec![1_u8; 1000]).unwrap();
+    fs::rename(source.join("7"), source.join("8")).unwrap();
+    fs::write(source.join("7"), vec![2_u8; 2000]).unwrap();
+    assert_eq!(read(), 3000);
+    let digests = place.path("stage/memory/digests");
+    alter_one_byte(&digests.join("files"));
+    assert_eq!(read(), 101_000);
 }
 
 #[test]
@@ -178,14 +205,14 @@ fn a_symbolic_link_at_the_top_is_followed() {
     fs::create_dir_all(&real).unwrap();
     fs::write(real.join("data"), "x").unwrap();
     symlink("private/garage", &link).unwrap();
-    let observed = capture(&place, &link).unwrap();
+    let observed = fetched(&place, &link);
     assert_eq!(figures(&observed).files, 1);
     assert_eq!(figures(&observed).resolved.as_deref(), real.to_str());
     fs::remove_dir_all(place.path("private")).unwrap();
     let kind = kind(&place, &link);
-    kind.restore(&place.work, &place.item("files"), &observed).unwrap();
+    kind.restore(&place.work, &place.staged("files"), &observed).unwrap();
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink() && real.join("data").exists());
-    kind.verify(&place.work, &place.item("files"), &observed).unwrap();
+    kind.verify(&place.work, &place.staged("files"), &observed).unwrap();
 }
 
 #[test]
@@ -203,8 +230,9 @@ fn excluded_folders_are_kept_empty() {
         Directory::new(Declared { exclude: exclude.clone(), ..declared(path) }, place.accounts.clone()).unwrap()
     };
     let observed = of(&source).capture(&place.work, &place.item("files"), Consistency::Quiesced).unwrap();
-    of(&target).restore(&place.work, &place.item("files"), &observed).unwrap();
-    of(&target).verify(&place.work, &place.item("files"), &observed).unwrap();
+    as_fetched(&place, &source, &["cache/a", "x.log", "local.yaml"]);
+    of(&target).restore(&place.work, &place.staged("files"), &observed).unwrap();
+    of(&target).verify(&place.work, &place.staged("files"), &observed).unwrap();
     assert!(target.join("cache").is_dir() && !target.join("cache/a").exists());
     assert!(target.join("keep/cache/b").exists() && target.join("keep/x.log").exists());
     assert!(!target.join("x.log").exists() && !target.join("local.yaml").exists());
@@ -282,9 +310,9 @@ fn a_damaged_stage_is_never_put_in_place() {
         }),
     ];
     for (what, fault) in faults {
-        let observed = capture(&place, &source).unwrap();
+        let observed = fetched(&place, &source);
         fault();
-        let error = kind(&place, &target).restore(&place.work, &place.item("files"), &observed).unwrap_err();
+        let error = kind(&place, &target).restore(&place.work, &place.staged("files"), &observed).unwrap_err();
         assert!(matches!(error.class(), ErrorClass::Damaged | ErrorClass::Io), "{what}: {error}");
         assert!(!target.exists(), "{what}");
         assert_eq!(fs::read_dir(place.path("")).unwrap().count(), 2, "{what}: something was left");
@@ -297,7 +325,7 @@ fn verifying_finds_every_difference() {
     let (source, target) = (place.path("source"), place.path("target"));
     fs::create_dir(&source).unwrap();
     fill(&source);
-    let observed = capture(&place, &source).unwrap();
+    let observed = fetched(&place, &source);
     let kind = kind(&place, &target);
     let faults: [(&str, &dyn Fn()); 4] = [
         ("another content", &|| alter_one_byte(&target.join("a-b"))),
@@ -306,9 +334,9 @@ fn verifying_finds_every_difference() {
         ("is additional", &|| fs::write(target.join("zz"), "").unwrap()),
     ];
     for (what, fault) in faults {
-        kind.restore(&place.work, &place.item("files"), &observed).unwrap();
+        kind.restore(&place.work, &place.staged("files"), &observed).unwrap();
         fault();
-        let error = kind.verify(&place.work, &place.item("files"), &observed).unwrap_err();
+        let error = kind.verify(&place.work, &place.staged("files"), &observed).unwrap_err();
         assert_eq!(error.class(), ErrorClass::Differs);
         assert!(error.to_string().contains(what), "{what}: {error}");
         fs::remove_dir_all(&target).unwrap();
@@ -323,14 +351,14 @@ fn a_place_that_is_not_empty_is_refused() {
     fs::create_dir(&source).unwrap();
     fs::write(source.join("a"), "new").unwrap();
     fs::write(target.join("b"), "mine").unwrap();
-    let observed = capture(&place, &source).unwrap();
-    let error = kind(&place, &target).restore(&place.work, &place.item("files"), &observed).unwrap_err();
+    let observed = fetched(&place, &source);
+    let error = kind(&place, &target).restore(&place.work, &place.staged("files"), &observed).unwrap_err();
     assert_eq!(error.class(), ErrorClass::NotEmpty);
     assert_eq!(fs::read(target.join("b")).unwrap(), b"mine");
     assert_eq!(fs::read_dir(&target).unwrap().count(), 1);
     // An empty one is taken, and what a killed run left beside it is no hindrance.
     fs::remove_file(target.join("b")).unwrap();
-    kind(&place, &target).restore(&place.work, &place.item("files"), &observed).unwrap();
+    kind(&place, &target).restore(&place.work, &place.staged("files"), &observed).unwrap();
     assert_eq!(fs::read(target.join("a")).unwrap(), b"new");
 }
 
@@ -343,7 +371,8 @@ fn an_owner_that_is_not_there_is_refused() {
     let names = fedi_state::Accounts::parse("synapse:x:0:0::/:\n", "synapse:x:0:\n");
     let there = Directory::new(declared(&source), names).unwrap();
     let observed = there.capture(&place.work, &place.item("files"), Consistency::Quiesced).unwrap();
-    let error = kind(&place, &target).restore(&place.work, &place.item("files"), &observed).unwrap_err();
+    as_fetched(&place, &source, &[]);
+    let error = kind(&place, &target).restore(&place.work, &place.staged("files"), &observed).unwrap_err();
     assert_eq!(error.class(), ErrorClass::Missing);
     assert!(error.to_string().contains("`synapse`"), "{error}");
     assert!(!target.exists());
@@ -360,13 +389,19 @@ fn a_full_disk_at_either_side() {
     fs::create_dir(&source).unwrap();
     fs::write(source.join("big"), vec![7; 2 << 20]).unwrap();
     {
+        // No room for the file, which is not copied; then none for the listing either.
         let _disk = SmallDisk::mount(&place.path("stage"), 1024);
-        assert_eq!(capture(&place, &source).unwrap_err().class(), ErrorClass::Full);
+        capture(&place, &source).unwrap();
+        let item = place.item("files");
+        let filled = fs::write(place.path("stage/filled"), vec![7; 2 << 20]);
+        assert_eq!(filled.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+        let error = kind(&place, &source).capture(&place.work, &item, Consistency::Quiesced).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Full);
     }
-    let observed = capture(&place, &source).unwrap();
+    let observed = fetched(&place, &source);
     let target = place.path("disk/target");
     let _disk = SmallDisk::mount(&place.path("disk"), 1024);
-    let error = kind(&place, &target).restore(&place.work, &place.item("files"), &observed).unwrap_err();
+    let error = kind(&place, &target).restore(&place.work, &place.staged("files"), &observed).unwrap_err();
     assert_eq!(error.class(), ErrorClass::Full);
     assert_eq!(fs::read_dir(place.path("disk")).unwrap().count(), 0);
     assert_eq!(fs::read(source.join("big")).unwrap().len(), 2 << 20);
@@ -382,19 +417,19 @@ fn a_mount_point_is_filled_and_a_cut_off_filling_is_finished() {
     let (source, target) = (place.path("source"), place.path("disk"));
     fs::create_dir(&source).unwrap();
     fill(&source);
-    let observed = capture(&place, &source).unwrap();
+    let observed = fetched(&place, &source);
     let _disk = SmallDisk::mount(&target, 8192);
     // A run that was killed while it built.
     fs::create_dir_all(target.join(".fedi-restoring/tree/half")).unwrap();
     let kind = kind(&place, &target);
-    kind.restore(&place.work, &place.item("files"), &observed).unwrap();
-    kind.verify(&place.work, &place.item("files"), &observed).unwrap();
+    kind.restore(&place.work, &place.staged("files"), &observed).unwrap();
+    kind.verify(&place.work, &place.staged("files"), &observed).unwrap();
     // A run that was killed while it moved up what it had built.
     fs::create_dir_all(target.join(".fedi-restoring/tree")).unwrap();
     fs::write(target.join(".fedi-restoring/whole"), "").unwrap();
     fs::rename(target.join("a-b"), target.join(".fedi-restoring/tree/a-b")).unwrap();
-    kind.restore(&place.work, &place.item("files"), &observed).unwrap();
-    kind.verify(&place.work, &place.item("files"), &observed).unwrap();
+    kind.restore(&place.work, &place.staged("files"), &observed).unwrap();
+    kind.verify(&place.work, &place.staged("files"), &observed).unwrap();
 }
 
 #[test]

@@ -14,4 +14,5 @@ mod repository;
 mod server;
 #[path = "../servers/mod.rs"]
 mod servers;
+mod shown;
 mod support;

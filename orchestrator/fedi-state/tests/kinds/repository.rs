@@ -13,15 +13,19 @@ use crate::support::{Place, SmallDisk, is_root, skipped};
 
 const PASSWORD: &str = "correct horse battery";
 
-fn repository(place: &Place) -> Option<Repository> {
+pub(crate) fn repository(place: &Place) -> Option<Repository> {
     if place.work.tools.find("restic").is_none() {
         skipped("restic is not installed");
+        return None;
+    }
+    if !is_root() {
+        skipped("storing a folder where it lies needs root");
         return None;
     }
     Some(at(place.path("repository").to_str().unwrap(), PASSWORD, place))
 }
 
-fn at(location: &str, password: &str, place: &Place) -> Repository {
+pub(crate) fn at(location: &str, password: &str, place: &Place) -> Repository {
     Repository {
         location: location.to_owned(),
         password: Password::Value(password.to_owned().into()),

@@ -1,9 +1,13 @@
 //! What the tests of all kinds share.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
 
-use fedi_state::{Accounts, ItemStage, Stage, Work};
+use fedi_state::{Accounts, ItemStage, Observer, Progress, Stage, Work};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 /// A folder for a test, with a stage in it.
@@ -26,9 +30,48 @@ impl Place {
         self.folder.path().join(name)
     }
 
+    /// The stage, as it was left.
+    pub(crate) fn stage(&self) -> Stage {
+        Stage::open(self.path("stage"))
+    }
+
+    /// What was captured of an item.
+    pub(crate) fn staged(&self, name: &str) -> ItemStage {
+        self.stage().item(name).unwrap()
+    }
+
+    /// An item of a stage that is begun anew.
     pub(crate) fn item(&self, name: &str) -> ItemStage {
         Stage::begin(self.path("stage")).unwrap().item_to_fill(name).unwrap()
     }
+}
+
+/// Waits until the time stamps of a file prove its content: a second change would have others.
+pub(crate) fn wait_until_settled(path: &Path) {
+    let changed = std::fs::symlink_metadata(path).unwrap().ctime();
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    while i64::try_from(now()).unwrap() < changed + 4 {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Keeps what it is told.
+#[derive(Default)]
+pub(crate) struct Told(Mutex<BTreeMap<String, u64>>);
+
+impl Told {
+    /// Bytes of what begins so, as they were told last.
+    pub(crate) fn bytes(&self, what: &str) -> u64 {
+        self.0.lock().unwrap().iter().filter(|(told, _)| told.starts_with(what)).map(|(_, bytes)| bytes).sum()
+    }
+}
+
+impl Observer for Told {
+    fn progress(&self, progress: &Progress) {
+        self.0.lock().unwrap().insert(progress.what.clone(), progress.bytes);
+    }
+
+    fn notice(&self, _: &str) {}
 }
 
 /// Says that a test cannot run here.

@@ -131,6 +131,7 @@ impl StandInSession {
                 links: 0,
                 bytes: content.len() as u64,
                 moving: 0,
+                in_use: false,
                 left_out: 0,
                 digest: digest(content.as_bytes()),
             };
