@@ -1,6 +1,7 @@
 //! `state.incremental_ratio`: a second backup after one file in a hundred changed, over
-//! the first. A backup is the capture into the stage and the stage into a restic
-//! repository; the data are those of `state.directory_*`, small and large together.
+//! the first. A backup is all that a guest does for it, from looking at the folders to
+//! looking at them again after restic has stored them; the data are those of
+//! `state.directory_*`, small and large together.
 
 use anyhow::Result;
 use fedi_state::Work;
@@ -21,6 +22,9 @@ const MOST: f64 = 0.1;
 pub(crate) fn run(options: &Options) -> Result<Vec<Measurement>> {
     if Work::default().tools.find("restic").is_none() {
         return Err(NotHere("restic is not installed".to_owned()).into());
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err(NotHere("storing a folder where it lies needs root".to_owned()).into());
     }
     let place = Place::new()?;
     let (small, large) = (place.path("small"), place.path("large"));

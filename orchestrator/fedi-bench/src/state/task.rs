@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use fedi_model::SecretName;
 use fedi_model::manifest;
 use fedi_state::bucket::{Bucket, End};
@@ -24,9 +24,11 @@ pub(crate) enum StateTask {
     Restore { what: What, stage: PathBuf },
     /// From one bucket straight into another.
     Mirror { from: S3, to: S3, memory: PathBuf },
-    /// Folders into a stage, and the stage into a repository; the snapshot's item `N` is
-    /// the folder of that number.
+    /// Folders into a repository, as a guest does it; the snapshot's item `N` is the
+    /// folder of that number. What is known of them afterwards lies beside the repository.
     Backup { folders: Vec<PathBuf>, stage: PathBuf, repository: PathBuf },
+    /// The newest snapshot from a repository into a stage, to restore its item `0` from.
+    Fetch { stage: PathBuf, repository: PathBuf },
 }
 
 /// Of which kind, and where.
@@ -62,6 +64,7 @@ impl StateTask {
             Self::Restore { what, .. } => format!("restore of {}", kind(what)),
             Self::Mirror { .. } => "copy between buckets".to_owned(),
             Self::Backup { .. } => "backup into a repository".to_owned(),
+            Self::Fetch { .. } => "fetching a snapshot".to_owned(),
         }
     }
 
@@ -78,8 +81,9 @@ impl StateTask {
                 Ok(seconds)
             }
             Self::Restore { what, stage } => {
+                let name = if matches!(what, What::Directory(_)) { "0" } else { "item" };
                 let (kind, work) = what.open()?;
-                let item = Stage::open(&stage).item("item")?;
+                let item = Stage::open(&stage).item(name)?;
                 let observed: Observed = serde_json::from_slice(&fs::read(beside(&stage))?)?;
                 let begun = Instant::now();
                 kind.restore(&work, &item, &observed)?;
@@ -92,6 +96,7 @@ impl StateTask {
                 Ok(begun.elapsed().as_secs_f64())
             }
             Self::Backup { folders, stage, repository } => backup(&folders, &stage, &repository),
+            Self::Fetch { stage, repository } => fetch(&stage, &repository),
         }
     }
 }
@@ -171,16 +176,24 @@ impl S3 {
     }
 }
 
-fn backup(folders: &[PathBuf], stage: &Path, repository: &Path) -> Result<f64> {
-    let work = Work::default();
-    let repository = Repository {
-        location: repository.display().to_string(),
-        password: Password::Value("of a bench".to_owned().into()),
+/// A repository's password, which guards nothing.
+pub(crate) const PASSWORD: &str = "of a bench";
+
+fn opened(path: &Path) -> Repository {
+    Repository {
+        location: path.display().to_string(),
+        password: Password::Value(PASSWORD.to_owned().into()),
         s3: None,
         ssh: None,
         ca: None,
-        cache: Some(repository.with_extension("cache")),
-    };
+        cache: Some(path.with_extension("cache")),
+    }
+}
+
+fn backup(folders: &[PathBuf], stage: &Path, repository: &Path) -> Result<f64> {
+    let work = Work::default();
+    let digests = repository.with_extension("digests");
+    let repository = opened(repository);
     repository.init(&work)?;
     let mut snapshot = Snapshot::from_json(
         br#"{ "schema": 1, "fedi": "0", "deployment": "bench", "app": "bench", "appVersion": "1", "epoch": 1,
@@ -188,15 +201,35 @@ fn backup(folders: &[PathBuf], stage: &Path, repository: &Path) -> Result<f64> {
              "items": {}, "order": [] }"#,
     )?;
     let begun = Instant::now();
-    let stage = Stage::begin(stage)?;
+    let stage = Stage::begin_with(stage, digests)?;
+    let mut kinds = Vec::new();
     for (number, folder) in folders.iter().enumerate() {
         let name = number.to_string();
-        let item = stage.item_to_fill(&name)?;
-        let observed = directory(folder)?.capture(&work, &item, Consistency::Quiesced)?;
+        let (kind, item) = (directory(folder)?, stage.item_to_fill(&name)?);
+        let observed = kind.capture(&work, &item, Consistency::Quiesced)?;
         snapshot.items.insert(name.clone(), observed);
         snapshot.order.push(name);
+        kinds.push((kind, item));
     }
     stage.finish(&snapshot)?;
-    repository.backup(&work, &stage)?;
-    Ok(begun.elapsed().as_secs_f64())
+    let added = repository.backup(&work, &stage)?;
+    for (kind, item) in kinds {
+        kind.settle(&work, &item, Consistency::Quiesced)?;
+    }
+    stage.stored(&added.id)?;
+    fedi_state::remove_folder(stage.root())?;
+    let seconds = begun.elapsed().as_secs_f64();
+    eprintln!("  {} of {} files not read by restic, {} bytes new", added.unchanged, added.files, added.new_bytes);
+    Ok(seconds)
+}
+
+fn fetch(stage: &Path, repository: &Path) -> Result<f64> {
+    let work = Work::default();
+    let repository = opened(repository);
+    let stored = repository.snapshots(&work, "bench")?.pop().context("Nothing is stored")?;
+    let begun = Instant::now();
+    let fetched = repository.restore(&work, &stored.id, stage)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    fs::write(beside(stage), serde_json::to_vec(&fetched.read()?.items["0"])?)?;
+    Ok(seconds)
 }
