@@ -43,6 +43,7 @@ let
       backup = {
         repository = nullOr types.singleLineStr;
         schedule = nullOr types.singleLineStr;
+        drill-days = nullOr (types.ints.between 1 65535);
         consistency = nullOr (
           types.enum [
             "live"

@@ -21,5 +21,5 @@ pub use error::WorkflowError;
 pub use history::{BackupHistory, Done, Failed};
 pub use image::image;
 pub use look::GuestState;
-pub use overdue::{is_overdue, overdue_after};
+pub use overdue::{is_drill_due, is_overdue, overdue_after};
 pub use restore::{PreparedRestore, Snapshot};

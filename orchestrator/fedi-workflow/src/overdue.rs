@@ -1,4 +1,6 @@
-//! Whether a scheduled backup is overdue.
+//! Whether a scheduled backup is overdue, and a rehearsal due.
+
+use std::num::NonZeroU16;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -27,9 +29,25 @@ pub fn is_overdue(schedule: &str, since: Timestamp, now: Timestamp) -> bool {
     now.duration_since(since).abs() > overdue_after(schedule)
 }
 
+/// Whether the next rehearsal of a restore is due, so many days after the last proof. A
+/// proof that is as far ahead was made by a clock that was, and says nothing of its age.
+pub fn is_drill_due(days: NonZeroU16, proved: Option<Timestamp>, now: Timestamp) -> bool {
+    let most = SignedDuration::from_hours(24 * i64::from(days.get()));
+    proved.is_none_or(|proved| now.duration_since(proved).abs() >= most)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rehearsal_is_due_after_its_days_and_where_there_was_none() {
+        let now: Timestamp = "2026-01-30T12:00:00Z".parse().unwrap();
+        let days = NonZeroU16::new(7).unwrap();
+        let due = |hours| is_drill_due(days, Some(now - SignedDuration::from_hours(hours)), now);
+        assert!(is_drill_due(days, None, now));
+        assert_eq!([due(0), due(7 * 24 - 1), due(7 * 24), due(-1), due(-24 * 365)], [false, false, true, false, true]);
+    }
 
     #[test]
     fn a_day_and_some_hours_of_grace() {

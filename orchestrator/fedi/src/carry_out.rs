@@ -25,6 +25,12 @@ pub(crate) struct Ending {
     pub(crate) outcome: &'static str,
 }
 
+impl Ending {
+    fn of(outcome: &Outcome) -> Self {
+        Self { run: outcome.run(), outcome: word(outcome) }
+    }
+}
+
 /// What to do with a run.
 pub(crate) enum Work {
     /// Carry out a plan.
@@ -91,16 +97,24 @@ pub(crate) async fn interrupted() {
 
 /// Turns an outcome into the end of a command; `report` and `done` tell of a good one.
 pub(crate) fn conclude<R: Serialize>(ui: Ui, outcome: &Outcome, report: &R, done: &str) -> Result<Exit, CommandError> {
-    let ending = Ending { run: outcome.run(), outcome: word(outcome) };
+    if let Some(error) = failure(outcome) {
+        return Err(error);
+    }
+    let ending = Ending::of(outcome);
+    match outcome {
+        Outcome::Unwound { run, .. } => ui.report(&ending, &format!("Run {run} is taken back\n"))?,
+        _ => ui.report(&With { ending, report }, done)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Why an outcome is no good one, where it is none.
+pub(crate) fn failure(outcome: &Outcome) -> Option<CommandError> {
     let mut error = match outcome {
-        Outcome::NothingToDo | Outcome::Completed { .. } | Outcome::Abandoned { .. } => {
-            ui.report(&With { ending, report }, done)?;
-            return Ok(Exit::Done);
-        }
-        Outcome::Unwound { run, failure: None } => {
-            ui.report(&ending, &format!("Run {run} is taken back\n"))?;
-            return Ok(Exit::Done);
-        }
+        Outcome::NothingToDo
+        | Outcome::Completed { .. }
+        | Outcome::Abandoned { .. }
+        | Outcome::Unwound { failure: None, .. } => return None,
         Outcome::Unwound { run, failure: Some(failure) } => {
             // What the failed step left is what the way back has removed.
             let left = format!("nothing; run {run} is taken back and all is as it was before");
@@ -117,8 +131,8 @@ pub(crate) fn conclude<R: Serialize>(ui: Ui, outcome: &Outcome, report: &R, done
             error.exit(Exit::Resumable).hint(hint)
         }
     };
-    error.ending = Some(Box::new(ending));
-    Err(error)
+    error.ending = Some(Box::new(Ending::of(outcome)));
+    Some(error)
 }
 
 /// An ending with what a command has to add.

@@ -1,6 +1,8 @@
 //! `[backups.<name>]` of `fedi.toml`: repositories of snapshots; `[backup]` of a
 //! deployment: which one it uses, and when.
 
+use std::num::NonZeroU16;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +131,11 @@ pub struct BackupWishes {
     /// `daily`, `*-*-* 03:30`. Without it, only `fedi backup create` makes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
+    /// How many days after the last proof that a restore works the next rehearsal is due:
+    /// `fedi backup drill --due` makes it, `fedi status` tells when it is late. Without
+    /// it, only `fedi backup drill <name>` makes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill_days: Option<NonZeroU16>,
     /// What may move while a backup is made.
     #[serde(default)]
     pub consistency: Consistency,

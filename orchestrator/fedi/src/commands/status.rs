@@ -67,6 +67,8 @@ struct BackupState {
     history: BackupHistory,
     /// Whether one that is scheduled did not come.
     overdue: bool,
+    /// Whether the rehearsal of a restore that is due did not come.
+    drill_overdue: bool,
     /// When the guest makes the next.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<Timestamp>,
@@ -195,6 +197,10 @@ async fn fill(workshop: &Workshop, deployment: &Deployment, status: &mut Deploym
     }
     let history = desk.backup_history(&deployment.name).await?;
     let mut backup = BackupState { history, ..BackupState::default() };
+    if let Some(days) = deployment.file.backup.drill_days {
+        let proved = backup.history.proved.as_ref().map(|proved| proved.at);
+        backup.drill_overdue = fedi_workflow::is_drill_due(days, proved, Timestamp::now());
+    }
     workshop.usable(&deployment.host)?;
     let prepared = desk.preview(deployment).await?;
     status.changes = Some(prepared.plan.steps().count());
@@ -258,6 +264,12 @@ impl BackupState {
         }
         if let Some(failed) = &history.drill_failed {
             lines.push(format!("FAILED   rehearsal of a restore, {}: {}", local(failed.at), failed.why));
+        }
+        if self.drill_overdue {
+            let last = history.proved.as_ref().map_or("none yet".to_owned(), |proved| local(proved.at));
+            lines.push(format!(
+                "FAILED   rehearsal of a restore is due (`fedi backup drill --due`); the last one: {last}"
+            ));
         }
         if closely {
             match &history.last {
