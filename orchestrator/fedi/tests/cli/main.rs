@@ -5,6 +5,7 @@
 mod administrator;
 mod broken;
 mod clone;
+mod drill;
 mod faults;
 mod host;
 mod init;
