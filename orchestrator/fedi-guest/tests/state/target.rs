@@ -49,13 +49,23 @@ impl Captured {
     }
 }
 
-/// The files of a repository that hold data, smallest first.
+/// The files of a repository that hold the first snapshot, smallest first; not those of the
+/// mark that was stored after it and that no restore reads.
 fn packs(repository: &RepositoryAccess) -> Vec<PathBuf> {
-    let folders = fs::read_dir(Path::new(&repository.location).join("data")).unwrap().flatten();
-    let files = folders.flat_map(|folder| fs::read_dir(folder.path()).unwrap().flatten());
-    let mut packs: Vec<PathBuf> = files.map(|file| file.path()).collect();
-    packs.sort_by_key(|pack| pack.metadata().unwrap().len());
-    packs
+    let files = |folder: &str| {
+        let found = walk(&Path::new(&repository.location).join(folder));
+        found.into_iter().map(|path| (path.metadata().unwrap(), path)).collect::<Vec<_>>()
+    };
+    let stored = files("snapshots").iter().map(|(it, _)| it.modified().unwrap()).min().unwrap();
+    let mut packs = files("data");
+    packs.retain(|(it, _)| it.modified().unwrap() <= stored);
+    packs.sort_by_key(|(it, _)| it.len());
+    packs.into_iter().map(|(_, path)| path).collect()
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let inside = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    inside.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
 
 /// Any file of the repository, by one byte, cut off, or gone: none of it is restored, and
