@@ -373,6 +373,23 @@ async fn a_create_that_ended_meanwhile_is_seen_by_whoever_asks_next() {
     assert_eq!(place.host.observe_vm(&wanted).await.unwrap().and_then(|vm| vm.vmid), Some(9000));
 }
 
+/// A number can be given again before a list has a name for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_another_had_before_is_no_reason_to_look_away() {
+    let rarely = Tuning { broadcast_interval: Duration::from_secs(3600), ..quick() };
+    let place = place_with(cluster(rarely), |_| {}).await.with_image().await;
+    let first = vm("matrix", &place.image);
+    let made = place.make(&first).await;
+    place.host.remove_vm(&made, &NoStep::default()).await.unwrap();
+    place.sim.control(Command::ImportDelay { milliseconds: 800 }).await;
+    let second = vm("matrix", &place.image);
+    let cx = NoStep::default();
+    place.dies_in_import(&second, &cx).await;
+    let made = place.host.ensure_vm(&second, &cx).await.unwrap();
+    assert_eq!(made.vmid, Some(9000));
+    assert_eq!(place.host.observe_vm(&second).await.unwrap(), Some(made));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn undoing_a_create_that_still_runs_aborts_it() {
     let place = place().await.with_image().await;

@@ -62,12 +62,15 @@ impl ProxmoxHost {
         let machine = self.client.node(node).vm(vmid);
         // As it runs: a change that still waits for a restart is none yet.
         let config = match machine.current_config().await {
-            Ok(Some(config)) if config.uuid() == Some(like.uuid) => config,
             Ok(Some(config)) => {
-                if let Some(other) = config.uuid() {
-                    self.seen.lock().await.insert(vmid, other);
+                if let Some(uuid) = config.uuid() {
+                    // Whoever had the number before is gone.
+                    self.seen.lock().await.insert(vmid, uuid);
                 }
-                return Ok(None);
+                if config.uuid() != Some(like.uuid) {
+                    return Ok(None);
+                }
+                config
             }
             Ok(None) => return Ok(None),
             Err(error) if matches!(error.class(), Class::Permission { .. }) => return Ok(None),

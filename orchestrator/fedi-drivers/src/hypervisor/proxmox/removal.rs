@@ -27,6 +27,7 @@ impl ProxmoxHost {
                 return self.report_stuck(&like, cx).await;
             };
             self.prove(&like, &found).await?;
+            let vmid = found.machine.vmid();
             match self.destroy_found(&like, found, cx).await? {
                 // The start that follows a create, for one, comes when it comes.
                 Err(error) if *error.class() == Class::State(State::Running) && !last => {
@@ -37,7 +38,11 @@ impl ProxmoxHost {
                         self.fault(&error, format!("Failed to destroy VM `{}` on host `{}`", vm.deployment, self.name))
                     );
                 }
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    // The next to have this number is another.
+                    self.seen.lock().await.remove(&vmid);
+                    return Ok(());
+                }
             }
         }
         Ok(())
