@@ -125,15 +125,7 @@ async fn place_with(sim: SimBuilder, change: impl FnOnce(&mut Settings)) -> Plac
     let mut settings = settings(&sim);
     change(&mut settings);
     let requests = Arc::new(Counter::default());
-    let host = ProxmoxHost::observed(
-        HostName::new("proxmox1").unwrap(),
-        settings,
-        &sim.token("fedi@pve!deploy").unwrap(),
-        None,
-        Arc::new(Notebook::default()),
-        Some(requests.clone()),
-    )
-    .unwrap();
+    let host = host(&sim, settings, Some(requests.clone()));
     let image = Image {
         host: HostName::new("proxmox1").unwrap(),
         file: format!("fedi-guest-{}.qcow2", &sha256[..16]),
@@ -142,6 +134,13 @@ async fn place_with(sim: SimBuilder, change: impl FnOnce(&mut Settings)) -> Plac
         bytes: None,
     };
     Place { sim, host, requests, image, _folder: folder }
+}
+
+fn host(sim: &SimHandle, settings: Settings, requests: Option<Arc<Counter>>) -> ProxmoxHost {
+    let token = sim.token("fedi@pve!deploy").unwrap();
+    let requests = requests.map(|requests| requests as Arc<dyn proxmox_api::Observer>);
+    let memory = Arc::new(Notebook::default());
+    ProxmoxHost::observed(HostName::new("proxmox1").unwrap(), settings, &token, None, memory, requests).unwrap()
 }
 
 fn vm(name: &str, image: &Image) -> Vm {
@@ -184,6 +183,11 @@ impl Place {
             made = self.host.ensure_vm(vm, cx) => panic!("the import was quicker than the crash: {made:?}"),
             () = begun => {}
         }
+    }
+
+    /// As another process has it, which remembers nothing.
+    fn another(&self) -> ProxmoxHost {
+        host(&self.sim, settings(&self.sim), None)
     }
 
     async fn make(&self, vm: &Vm) -> Vm {
@@ -388,6 +392,26 @@ async fn a_number_that_another_had_before_is_no_reason_to_look_away() {
     let made = place.host.ensure_vm(&second, &cx).await.unwrap();
     assert_eq!(made.vmid, Some(9000));
     assert_eq!(place.host.observe_vm(&second).await.unwrap(), Some(made));
+}
+
+/// A broadcast during a create takes the VM for one without a name, and stays for seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_broadcast_while_it_was_made_is_found() {
+    let tuning =
+        Tuning { broadcast_interval: Duration::from_secs(1), import_delay: Duration::from_millis(1200), ..quick() };
+    let place = place_with(cluster(tuning), |_| {}).await.with_image().await;
+    let wanted = vm("matrix", &place.image);
+    let others_look = async {
+        loop {
+            place.another().observe_vm(&wanted).await.unwrap();
+        }
+    };
+    let cx = NoStep::default();
+    let made = tokio::select! {
+        made = place.host.ensure_vm(&wanted, &cx) => made.unwrap(),
+        () = others_look => unreachable!(),
+    };
+    assert_eq!(place.another().observe_vm(&wanted).await.unwrap(), Some(made));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,9 +42,10 @@ impl ProxmoxHost {
         }
         for entry in self.entries().await.map_err(|error| self.fault(&error, what()))? {
             // The list knows names only once the node has broadcast them: up to ten seconds late.
+            // One that was broadcast during its create has the name of those without any.
             let is_another = match entry.name.as_deref() {
-                Some(name) => name != like.deployment.as_str(),
-                None => self.seen.lock().await.get(&entry.vmid).is_some_and(|uuid| *uuid != like.uuid),
+                Some(name) if name != "VM" && !name.starts_with("VM ") => name != like.deployment.as_str(),
+                _ => self.seen.lock().await.get(&entry.vmid).is_some_and(|uuid| *uuid != like.uuid),
             };
             if is_another && Some(entry.vmid) != like.vmid {
                 continue;
