@@ -127,6 +127,19 @@ impl ResticRepositories {
             Err(error) => Err(DriverError::new(DriverErrorKind::Failed, message).because(&error)),
         }
     }
+
+    /// The deployment's snapshots of one sort.
+    async fn listed(
+        &self,
+        repository: &RepositoryName,
+        deployment: &DeploymentName,
+        sort: fn(&Repository, &Work, &str) -> Result<Vec<Stored>, StateError>,
+    ) -> Result<Vec<StoredSnapshot>, DriverError> {
+        let name = deployment.clone();
+        let list = move |it: &Repository, _: &RepositorySettings, work: &Work| or_none(sort(it, work, name.as_str()));
+        let stored = self.with(repository, deployment, "list the snapshots", list).await?;
+        Ok(stored.into_iter().map(told).collect())
+    }
 }
 
 impl RepositorySettings {
@@ -194,7 +207,7 @@ fn told(stored: Stored) -> StoredSnapshot {
 }
 
 /// A repository that nobody has made yet has no snapshots.
-fn or_none(found: Result<Vec<Stored>, StateError>) -> Result<Vec<Stored>, StateError> {
+fn or_none<T>(found: Result<Vec<T>, StateError>) -> Result<Vec<T>, StateError> {
     match found {
         Err(error) if error.class() == ErrorClass::NotFound => Ok(Vec::new()),
         other => other,
@@ -224,11 +237,7 @@ impl Repositories for ResticRepositories {
         repository: &RepositoryName,
         deployment: &DeploymentName,
     ) -> Result<Vec<StoredSnapshot>, DriverError> {
-        let name = deployment.clone();
-        let list =
-            move |it: &Repository, _: &RepositorySettings, work: &Work| or_none(it.snapshots(work, name.as_str()));
-        let stored = self.with(repository, deployment, "list the snapshots", list).await?;
-        Ok(stored.into_iter().map(told).collect())
+        self.listed(repository, deployment, Repository::snapshots).await
     }
 
     async fn incomplete(
@@ -236,11 +245,7 @@ impl Repositories for ResticRepositories {
         repository: &RepositoryName,
         deployment: &DeploymentName,
     ) -> Result<Vec<StoredSnapshot>, DriverError> {
-        let name = deployment.clone();
-        let list =
-            move |it: &Repository, _: &RepositorySettings, work: &Work| or_none(it.incomplete(work, name.as_str()));
-        let stored = self.with(repository, deployment, "list the snapshots", list).await?;
-        Ok(stored.into_iter().map(told).collect())
+        self.listed(repository, deployment, Repository::incomplete).await
     }
 
     async fn manifest(&self, snapshot: &SnapshotRef) -> Result<Vec<u8>, DriverError> {
@@ -285,14 +290,8 @@ impl Repositories for ResticRepositories {
         deployment: &DeploymentName,
     ) -> Result<Vec<String>, DriverError> {
         let name = deployment.clone();
-        let outdated = move |it: &Repository, settings: &RepositorySettings, work: &Work| match it.outdated(
-            work,
-            name.as_str(),
-            &settings.keep,
-            &[],
-        ) {
-            Err(error) if error.class() == ErrorClass::NotFound => Ok(Vec::new()),
-            other => other,
+        let outdated = move |it: &Repository, settings: &RepositorySettings, work: &Work| {
+            or_none(it.outdated(work, name.as_str(), &settings.keep, &[]))
         };
         self.with(repository, deployment, "list the snapshots", outdated).await
     }
