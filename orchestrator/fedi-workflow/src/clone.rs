@@ -41,11 +41,8 @@ impl Desk {
         app: &App,
         snapshot: &Snapshot,
     ) -> Result<Secrets, WorkflowError> {
-        let mut found = Secrets { recovered: BTreeMap::new(), misfits: Vec::new(), sessions_lost: Vec::new() };
         let (manifest, at) = (&snapshot.manifest, &snapshot.facts.at);
-        if let Err(error) = manifest.fits(deployment.app(), app) {
-            found.misfits.push(error.to_string());
-        }
+        let mut found = Secrets::unless_unfit(manifest, deployment, app);
         let bundle = self.bundle(at).await?;
         let in_bundle = |app, name: &SecretName| Some(bundle.as_ref()?.find(app, name)?.value.clone());
         let mut carried: BTreeMap<SecretName, Zeroizing<Vec<u8>>> = BTreeMap::new();

@@ -101,27 +101,13 @@ impl Desk {
         fresh: &[Address],
         purpose: Purpose,
     ) -> Result<Prepared, WorkflowError> {
-        let (host_name, host) = self.folder.host(deployment.host.as_str())?;
-        let uuid = self.uuid(&deployment.name, &ledger, purpose).await?;
-        self.no_vm_is_on_its_way(&deployment.name, &ledger).await?;
         let taken = self.taken(deployment);
+        let inputs = self.inputs(deployment, &ledger, resolved, addresses, &taken, purpose).await?;
+        let uuid = inputs.uuid;
         let inputs = DeployInputs {
-            deployment,
-            host,
-            system: SystemInput {
-                source: &resolved.source,
-                toplevel: &resolved.toplevel,
-                manifest: &resolved.manifest,
-            },
-            image: image(&self.folder, host_name, self.store.as_ref()).await?,
-            addresses,
-            uuid,
-            epoch: self.epoch(&deployment.name, &ledger, purpose).await?,
-            authorized_keys: self.authorized_keys()?,
-            taken: &taken,
             admin_made: self.admin_made(&deployment.name, &ledger, uuid, purpose).await?,
-            recovered: BTreeMap::new(),
             backups: self.backups_of(deployment).await?,
+            ..inputs
         };
         let mut known = Known { ledger, ..Known::default() };
         // Which files belong on the guest depends on which secrets there are.
@@ -138,6 +124,40 @@ impl Desk {
         let app = app_of(&resolved.manifest, deployment)?;
         let probe = probe(deployment, &app, uuid, &wanted);
         Ok(Prepared { plan, known, guest, app, probe, fresh: fresh.to_vec() })
+    }
+
+    /// What every plan that brings a deployment up is told: nothing to recover, no
+    /// administrator to make, no backups by the guest itself.
+    pub(crate) async fn inputs<'a>(
+        &'a self,
+        deployment: &'a Deployment,
+        ledger: &BTreeMap<ResourceId, Resource>,
+        resolved: &'a fedi_engine::drivers::Resolved,
+        addresses: Vec<Address>,
+        taken: &'a BTreeMap<Domain, DeploymentName>,
+        purpose: Purpose,
+    ) -> Result<DeployInputs<'a>, WorkflowError> {
+        let (host_name, host) = self.folder.host(deployment.host.as_str())?;
+        let uuid = self.uuid(&deployment.name, ledger, purpose).await?;
+        self.no_vm_is_on_its_way(&deployment.name, ledger).await?;
+        Ok(DeployInputs {
+            deployment,
+            host,
+            system: SystemInput {
+                source: &resolved.source,
+                toplevel: &resolved.toplevel,
+                manifest: &resolved.manifest,
+            },
+            image: image(&self.folder, host_name, self.store.as_ref()).await?,
+            addresses,
+            uuid,
+            epoch: self.epoch(&deployment.name, ledger, purpose).await?,
+            authorized_keys: self.authorized_keys()?,
+            taken,
+            admin_made: true,
+            recovered: BTreeMap::new(),
+            backups: None,
+        })
     }
 
     /// A record that fedi wrote for another deployment is not foreign: the name is taken.

@@ -9,14 +9,13 @@ use fedi_model::manifest::{App, SecretClass};
 use fedi_model::name::{DeploymentName, SecretName};
 use fedi_model::plan::{Action, Plan};
 use fedi_model::resource::{Address, GuestRef, Resource, ResourceId, Secret, SnapshotRef, State};
-use fedi_plan::{DeployInputs, Known, RestoreInputs, SnapshotFacts, SystemInput};
+use fedi_plan::{DeployInputs, Known, RestoreInputs, SnapshotFacts};
 use fedi_state::fingerprint::{FingerprintKey, check_secrets};
 use fedi_state::snapshot::{Observed, Snapshot as Manifest};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::desk::{app_of, probe};
-use crate::image::image;
 use crate::look::{self, GuestState};
 use crate::remembered::Purpose;
 use crate::{Desk, WorkflowError};
@@ -56,6 +55,14 @@ pub(crate) struct Secrets {
     pub(crate) recovered: BTreeMap<SecretName, SnapshotRef>,
     pub(crate) misfits: Vec<String>,
     pub(crate) sessions_lost: Vec<SecretName>,
+}
+
+impl Secrets {
+    /// Nothing is known of them yet, but whether the application can read the state at all.
+    pub(crate) fn unless_unfit(manifest: &Manifest, deployment: &Deployment, app: &App) -> Self {
+        let misfits = manifest.fits(deployment.app(), app).err().map(|error| error.to_string());
+        Self { recovered: BTreeMap::new(), misfits: misfits.into_iter().collect(), sessions_lost: Vec::new() }
+    }
 }
 
 impl Desk {
@@ -162,27 +169,13 @@ impl Desk {
         secrets: Secrets,
         goal: &Goal,
     ) -> Result<(Plan, GuestState), WorkflowError> {
-        let (host_name, host) = self.folder.host(deployment.host.as_str())?;
-        let uuid = self.uuid(&deployment.name, &ledger, Purpose::CarryOut).await?;
-        self.no_vm_is_on_its_way(&deployment.name, &ledger).await?;
         let taken = if matches!(goal, Goal::Drill) { BTreeMap::new() } else { self.taken(deployment) };
+        let inputs = self.inputs(deployment, &ledger, resolved, addresses, &taken, Purpose::CarryOut).await?;
+        let uuid = inputs.uuid;
         let deploy = DeployInputs {
-            deployment,
-            host,
-            system: SystemInput {
-                source: &resolved.source,
-                toplevel: &resolved.toplevel,
-                manifest: &resolved.manifest,
-            },
-            image: image(&self.folder, host_name, self.store.as_ref()).await?,
-            addresses,
-            uuid,
-            epoch: self.epoch(&deployment.name, &ledger, Purpose::CarryOut).await?,
-            authorized_keys: self.authorized_keys()?,
-            taken: &taken,
-            admin_made: true,
             recovered: secrets.recovered,
             backups: if matches!(goal, Goal::Drill) { None } else { self.backups_of(deployment).await? },
+            ..inputs
         };
         let mut known = Known { ledger, ..Known::default() };
         let mut wanted = fedi_plan::desired(&deploy, &known)?;
@@ -233,11 +226,8 @@ impl Desk {
         app: &App,
         snapshot: &Snapshot,
     ) -> Result<Secrets, WorkflowError> {
-        let mut found = Secrets { recovered: BTreeMap::new(), misfits: Vec::new(), sessions_lost: Vec::new() };
         let (manifest, at) = (&snapshot.manifest, &snapshot.facts.at);
-        if let Err(error) = manifest.fits(deployment.app(), app) {
-            found.misfits.push(error.to_string());
-        }
+        let mut found = Secrets::unless_unfit(manifest, deployment, app);
         let bundle = self.bundle(at).await?;
         let in_bundle = |app, name: &SecretName| Some(bundle.as_ref()?.find(app, name)?.value.clone());
         let mut values: BTreeMap<SecretName, Zeroizing<Vec<u8>>> = BTreeMap::new();
