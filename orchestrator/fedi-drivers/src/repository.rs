@@ -8,6 +8,7 @@ use fedi_engine::drivers::{
     DriverError, DriverErrorKind, Repositories, RepositoryAccess, RepositoryLock, RestLogin, S3Access, SecretKey,
     SecretStore, SecretValue, SftpAccess, StoredSnapshot,
 };
+use fedi_model::inventory::own_place;
 use fedi_model::name::{DeploymentName, RepositoryName};
 use fedi_model::resource::{Secret, SnapshotRef};
 use fedi_state::repository::{Keep, Password, Repository, S3Keys, SshLogin, Stored};
@@ -144,18 +145,14 @@ impl ResticRepositories {
 
 impl RepositorySettings {
     fn location(&self, way: &Way, deployment: &DeploymentName) -> String {
-        if self.per_deployment {
-            format!("{}/{deployment}/", way.location.trim_end_matches('/'))
-        } else {
-            way.location.clone()
-        }
+        if self.per_deployment { own_place(&way.location, deployment) } else { way.location.clone() }
     }
 }
 
 /// The password of a deployment's own repository, from the one that the store has: who
 /// knows it can tell neither that one nor another deployment's. In the shell:
 /// `printf 'fedi repository 1 matrix' | openssl dgst -sha256 -hmac "$PASSWORD"`.
-fn of_its_own(kept: &SecretValue, deployment: &DeploymentName) -> SecretValue {
+pub fn of_its_own(kept: &SecretValue, deployment: &DeploymentName) -> SecretValue {
     let mut hmac = Hmac::<Sha256>::new_from_slice(kept.expose()).unwrap_or_else(|_| unreachable!("any length will do"));
     hmac.update(b"fedi repository 1 ");
     hmac.update(deployment.as_str().as_bytes());

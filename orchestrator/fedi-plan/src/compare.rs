@@ -120,8 +120,10 @@ pub(crate) fn backups(wanted: &Backups, found: &Backups) -> Difference {
     if wanted.consistency != found.consistency {
         lines.push(format!("consistency: {} -> {}", found.consistency, wanted.consistency));
     }
-    if wanted.repository != found.repository || wanted.location != found.location {
+    if wanted.repository != found.repository {
         lines.push(format!("repository: {} -> {}", found.repository, wanted.repository));
+    } else if wanted.location != found.location {
+        lines.push(format!("at: {} -> {}", found.location, wanted.location));
     }
     if wanted.guest.uuid != found.guest.uuid {
         lines.push("on a new guest".to_owned());

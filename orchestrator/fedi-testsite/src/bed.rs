@@ -22,7 +22,8 @@ use crate::wiring::Wires;
 pub enum Task {
     /// It is brought up in an empty world.
     Deploy,
-    /// It is up and gets more memory, a larger disk and another record.
+    /// It is up and gets more memory, a larger disk, another record and another schedule of
+    /// its own backups.
     Change,
     /// It is up and gets new values of its secrets.
     Rotate,
@@ -84,6 +85,13 @@ impl SiteBed {
         if task == Task::Clone {
             site.wiring.layout.make_clonable();
         }
+        let own_file = |site: &mut TestSite, more: &str| {
+            site.wiring.layout.write_deployment("proxmox1", "matrix", "matrix.example.test", more);
+            site.reopen();
+        };
+        if task == Task::Change {
+            own_file(&mut site, "[backup]\nschedule = \"daily\"\n");
+        }
         if task != Task::Deploy {
             let outcome = site.deploy("matrix").await.unwrap();
             assert_eq!(outcome.exit_code(), 0, "{outcome:?}");
@@ -91,9 +99,9 @@ impl SiteBed {
         match task {
             Task::Deploy => {}
             Task::Change => {
-                let more = "[resources]\nmemory-mib = 4096\nstate-gib = 30\n[dns]\ncaa = true\n";
-                site.wiring.layout.write_deployment("proxmox1", "matrix", "matrix.example.test", more);
-                site.reopen();
+                let more = "[resources]\nmemory-mib = 4096\nstate-gib = 30\n[dns]\ncaa = true\n\
+                            [backup]\nschedule = \"hourly\"\n";
+                own_file(&mut site, more);
             }
             Task::Rotate => rotate(&site, "macaroon").await,
             // What the operator set, no run has made.
@@ -218,8 +226,9 @@ impl TestSite {
             let apps = guest.apps.iter().map(|(name, app)| {
                 let versions: Vec<String> =
                     app.secrets.iter().map(|(name, (version, _))| format!("{name} {version}")).collect();
+                let schedule = app.backup.as_ref().map(|backup| &backup.schedule);
                 format!(
-                    "{name}: epoch {} held {} secrets {versions:?} runs with {:?} state {:?}",
+                    "{name}: epoch {} held {} secrets {versions:?} runs with {:?} state {:?} schedule {schedule:?}",
                     app.epoch, app.held, app.runs_with, app.state
                 )
             });

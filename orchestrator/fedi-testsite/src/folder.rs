@@ -42,6 +42,10 @@ const MANIFEST: &str = r#"{ "schema": 1, "apps": { "matrix": {
 } } }
 "#;
 
+/// The timer of the guest's own backups, as the system has it.
+const TIMER: &str =
+    "{%- if backup.schedule -%}\n[Timer]\nOnCalendar={{ backup.schedule }}\nPersistent=true\n{%- endif -%}";
+
 /// The same of an application that can be copied: the copy's settings fence it in.
 fn clonable() -> String {
     let pepper = r#""password-pepper": { "class": "identity", "generator": { "hex": { "bytes": 32 } }, "protects": ["db"],
@@ -124,6 +128,8 @@ impl Layout {
         fs::write(system.join("bin/switch-to-configuration"), "#!/bin/sh\nexit 0\n").unwrap();
         fs::set_permissions(system.join("bin/switch-to-configuration"), fs::Permissions::from_mode(0o755)).unwrap();
         fs::write(system.join("manifest.json.tera"), MANIFEST).unwrap();
+        fs::create_dir_all(system.join("units")).unwrap();
+        fs::write(system.join("units/fedi-backup-matrix.timer.tera"), TIMER).unwrap();
         fs::create_dir_all(self.inventory()).unwrap();
         self.write_fedi(&[age::x25519::Identity::generate().to_public().to_string()], "");
     }

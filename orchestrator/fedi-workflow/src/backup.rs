@@ -51,7 +51,8 @@ impl Desk {
         let wishes = &deployment.file.backup;
         let Some(schedule) = wishes.schedule.clone() else { return Ok(None) };
         let repository = self.repository_of(&deployment.name)?;
-        let location = self.folder.fedi().backups.get(&repository).map(|it| it.location.clone()).unwrap_or_default();
+        let known = self.folder.fedi().backups.get(&repository);
+        let location = known.map(|it| it.place_of(&it.location, &deployment.name)).unwrap_or_default();
         let recipients = self.seal.recipients().await?;
         Ok(Some(BackupsInput { repository, location, schedule, consistency: wishes.consistency, recipients }))
     }

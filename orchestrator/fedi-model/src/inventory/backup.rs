@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Credential;
-use crate::name::RepositoryName;
+use crate::name::{DeploymentName, RepositoryName};
 use crate::state::Consistency;
 
 /// A restic repository. Guests write to it, with rights that only add where its server
@@ -43,6 +43,19 @@ pub struct BackupRepository {
     /// password of its own. Else all share one: each guest can read what the others wrote.
     #[serde(default)]
     pub per_deployment: bool,
+}
+
+impl BackupRepository {
+    /// Where the snapshots of a deployment are, of a repository that is at `location` for
+    /// whoever asks.
+    pub fn place_of(&self, location: &str, deployment: &DeploymentName) -> String {
+        if self.per_deployment { own_place(location, deployment) } else { location.to_owned() }
+    }
+}
+
+/// Where a deployment's own repository is, below the location that all have.
+pub fn own_place(location: &str, deployment: &DeploymentName) -> String {
+    format!("{}/{deployment}/", location.trim_end_matches('/'))
 }
 
 /// What a repository's server wants to know.

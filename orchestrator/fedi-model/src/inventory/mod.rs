@@ -10,7 +10,7 @@ mod deployment;
 mod fedi_toml;
 mod host;
 
-pub use backup::{BackupRepository, BackupWishes, RepositoryCredentials, Retention};
+pub use backup::{BackupRepository, BackupWishes, RepositoryCredentials, Retention, own_place};
 pub use deployment::{DeploymentFile, DnsWishes, Resources};
 pub use fedi_toml::{FediFile, Operator, SecretDriver, SecretSettings, Ssh, State};
 pub use host::{

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use fedi_drivers::repository::of_its_own;
 use fedi_engine::drivers::{
     DriverError, DriverErrorKind, Repositories, RepositoryAccess, RepositoryLock, SecretKey, SecretStore, SecretValue,
     StoredSnapshot,
@@ -26,23 +27,32 @@ pub struct StandInVault {
 }
 
 impl StandInVault {
-    async fn open(&self, repository: &RepositoryName) -> Result<(String, SecretValue), DriverError> {
+    async fn open(
+        &self,
+        repository: &RepositoryName,
+        deployment: &DeploymentName,
+    ) -> Result<(String, SecretValue), DriverError> {
         let secret = Secret::password_of(repository);
         let key = SecretKey { deployment: secret.deployment, app: secret.app, name: secret.name };
         let missing = || DriverError::new(DriverErrorKind::Invalid, format!("The store has no secret `{key}`"));
         let (password, _) = self.secrets.get(&key).await?.ok_or_else(missing)?;
         let settings = self.folder.fedi().backups.get(repository).expect("a repository of the inventory");
-        Ok((settings.location.clone(), password))
+        let password = if settings.per_deployment { of_its_own(&password, deployment) } else { password };
+        Ok((settings.place_of(&settings.location, deployment), password))
     }
 
-    async fn all(&self, repository: &RepositoryName) -> Result<Vec<StandInSnapshot>, DriverError> {
-        let (location, password) = self.open(repository).await?;
+    async fn all(
+        &self,
+        repository: &RepositoryName,
+        deployment: &DeploymentName,
+    ) -> Result<Vec<StandInSnapshot>, DriverError> {
+        let (location, password) = self.open(repository, deployment).await?;
         let found = self.repositories.open(&location, password.expose())?;
         Ok(found.map(|it| it.snapshots).unwrap_or_default())
     }
 
     async fn one(&self, at: &SnapshotRef) -> Result<StandInSnapshot, DriverError> {
-        let found = self.all(&at.repository).await?.into_iter().find(|one| one.id == at.id);
+        let found = self.all(&at.repository, &at.deployment).await?.into_iter().find(|one| one.id == at.id);
         let what = || format!("Repository `{}` has no snapshot `{}`", at.repository, at.id);
         found.ok_or_else(|| DriverError::new(DriverErrorKind::Invalid, what()))
     }
@@ -61,8 +71,12 @@ impl StandInVault {
 
 #[async_trait]
 impl Repositories for StandInVault {
-    async fn access(&self, repository: &RepositoryName, _: &DeploymentName) -> Result<RepositoryAccess, DriverError> {
-        let (location, password) = self.open(repository).await?;
+    async fn access(
+        &self,
+        repository: &RepositoryName,
+        deployment: &DeploymentName,
+    ) -> Result<RepositoryAccess, DriverError> {
+        let (location, password) = self.open(repository, deployment).await?;
         Ok(RepositoryAccess { location, password, rest: None, s3: None, sftp: None, ca: None })
     }
 
@@ -72,7 +86,7 @@ impl Repositories for StandInVault {
         deployment: &DeploymentName,
     ) -> Result<Vec<StoredSnapshot>, DriverError> {
         let tag = format!("deployment:{deployment}");
-        let all = self.all(repository).await?.into_iter().filter(|one| one.tags.contains(&tag));
+        let all = self.all(repository, deployment).await?.into_iter().filter(|one| one.tags.contains(&tag));
         Ok(all.map(|one| StoredSnapshot { id: one.id, original: one.original, at: one.time, tags: one.tags }).collect())
     }
 
@@ -90,7 +104,7 @@ impl Repositories for StandInVault {
     }
 
     async fn mark_proved(&self, snapshot: &SnapshotRef) -> Result<String, DriverError> {
-        let (location, password) = self.open(&snapshot.repository).await?;
+        let (location, password) = self.open(&snapshot.repository, &snapshot.deployment).await?;
         self.repositories.change(&location, password.expose(), |repository| {
             let is = |one: &&mut StandInSnapshot| one.id == snapshot.id || one.original.as_ref() == Some(&snapshot.id);
             let one = repository.snapshots.iter_mut().find(is).expect("the snapshot that was restored");
@@ -122,14 +136,14 @@ impl Repositories for StandInVault {
         deployment: &DeploymentName,
     ) -> Result<Vec<String>, DriverError> {
         let gone = self.outdated(repository, deployment).await?;
-        let (location, password) = self.open(repository).await?;
+        let (location, password) = self.open(repository, deployment).await?;
         self.repositories
             .change(&location, password.expose(), |it| it.snapshots.retain(|one| !gone.contains(&one.id)))?;
         Ok(gone)
     }
 
-    async fn check(&self, repository: &RepositoryName, _: &DeploymentName, _: u8) -> Result<(), DriverError> {
-        self.all(repository).await.map(drop)
+    async fn check(&self, repository: &RepositoryName, deployment: &DeploymentName, _: u8) -> Result<(), DriverError> {
+        self.all(repository, deployment).await.map(drop)
     }
 
     async fn locks(&self, _: &RepositoryName, _: &DeploymentName) -> Result<Vec<RepositoryLock>, DriverError> {

@@ -2,6 +2,7 @@
 //! and drivers, on the simulator.
 #![allow(clippy::unwrap_used)]
 
+mod backups;
 mod clone;
 mod faults;
 mod generic;
