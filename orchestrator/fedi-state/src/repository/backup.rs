@@ -13,7 +13,7 @@ use super::{Added, Repository, Stored, with_log};
 use crate::error::StateError;
 use crate::snapshot::{Consistency, Snapshot};
 use crate::stage::Stage;
-use crate::tool::{self, Output};
+use crate::tool::{self, Input, Output};
 use crate::work::Work;
 
 /// Begins the tag with the number of a snapshot among those of its deployment.
@@ -130,7 +130,7 @@ impl Repository {
             // What it knows of files may be of another time than what we know.
             None => prepared.command.arg("--force"),
         };
-        let file = prepared.files.path().join("excluded");
+        let file = prepared.files.add("excluded", b"")?;
         for pattern in stage.write_excluded(&root, &file)? {
             prepared.command.arg("--exclude").arg(OsStr::from_bytes(&pattern));
         }
@@ -141,7 +141,7 @@ impl Repository {
         prepared.command.arg(".").current_dir(&root);
         let mut meter = work.meter(format!("store {}", snapshot.deployment), None);
         let mut added = None;
-        let output = tool::follow(work, prepared.command, self.input(), &mut |line| {
+        let output = tool::follow(work, prepared.command, Input::Nothing, &mut |line| {
             match serde_json::from_str(line) {
                 Ok(Message::Status { bytes_done, files_done, total_bytes }) => {
                     meter.expect(total_bytes);

@@ -3,13 +3,11 @@
 //! it back. So a snapshot counts only once a second, tiny one says so: its mark, stored
 //! last, found by the tag `marks:<id>`.
 
-use std::fs;
-
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Repository, Stored, not_found};
 use crate::error::{ErrorClass, StateError};
-use crate::tool;
+use crate::tool::{self, Input};
 use crate::work::Work;
 
 /// The tag of snapshots that count only with a mark.
@@ -67,11 +65,10 @@ impl Repository {
     /// Says that a stored snapshot is whole: the last step of making one.
     pub fn complete(&self, work: &Work, deployment: &str, id: &str) -> Result<(), StateError> {
         let mut prepared = self.prepare(work)?;
-        let file = prepared.files.path().join(MARK);
-        fs::write(&file, format!("{id} is whole\n")).map_err(StateError::file("write", &file))?;
-        prepared.command.args(["backup", "--host", deployment, "--tag", MARK, "--tag", &format!("{MARKS}{id}"), MARK]);
-        prepared.command.current_dir(prepared.files.path());
-        let output = tool::run(work, prepared.command, self.input(), &mut || Ok(()))?;
+        prepared.command.args(["backup", "--host", deployment, "--tag", MARK, "--tag", &format!("{MARKS}{id}")]);
+        prepared.command.args(["--stdin", "--stdin-filename", MARK]);
+        let text = format!("{id} is whole\n");
+        let output = tool::run(work, prepared.command, Input::Bytes(text.as_bytes()), &mut || Ok(()))?;
         let output = super::with_log(&prepared.files, output);
         if output.status.success() { Ok(()) } else { Err(self.failure(&output)) }
     }

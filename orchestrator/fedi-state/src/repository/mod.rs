@@ -1,13 +1,11 @@
 //! Repositories of snapshots, kept by restic: encrypted, deduplicated, on a local
 //! path, an SFTP or REST server or S3. A snapshot is a whole finished stage.
 //!
-//! Neither password nor keys are ever in an argument: the password goes through a
-//! pipe or is read from a file, the location (which may hold a user's password) and
-//! S3's keys from files in a folder that only this process's user reads.
+//! Neither password nor keys are ever in an argument, in the environment or on a disk:
+//! restic and ssh read them, and the location (which may hold a user's password), from
+//! files in memory that only this process's user reads.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,9 +18,11 @@ use crate::snapshot::Snapshot;
 use crate::stage::Stage;
 use crate::tool::{self, Input, Output};
 use crate::work::Work;
+use files::Files;
 
 mod backup;
 mod classify;
+mod files;
 mod lock;
 mod mark;
 mod retention;
@@ -39,7 +39,7 @@ pub const PROVED: &str = "proved";
 pub enum Password {
     /// A file that only this process's user may read.
     File(PathBuf),
-    /// Handed over through a pipe.
+    /// Handed over in memory.
     Value(Zeroizing<String>),
 }
 
@@ -126,16 +126,13 @@ pub struct Added {
 /// A command with the files that it reads, which go with it.
 struct Prepared {
     command: Command,
-    files: tempfile::TempDir,
+    files: Files,
 }
 
-/// What ssh had to say. Restic passes it on only if it happens to read it in time.
-const SSH_LOG: &str = "ssh.log";
-
 /// What a restic that failed wrote, with what ssh had to say.
-fn with_log(files: &tempfile::TempDir, mut output: Output) -> Output {
-    if let Ok(log) = fs::read_to_string(files.path().join(SSH_LOG)) {
-        for line in log.lines().filter(|_| !output.status.success()) {
+fn with_log(files: &Files, mut output: Output) -> Output {
+    if !output.status.success() {
+        for line in files.logged().lines() {
             output.stderr.push_str("\nsubprocess ssh: ");
             output.stderr.push_str(line);
         }
@@ -223,7 +220,7 @@ impl Repository {
         let mut prepared = self.prepare(work)?;
         prepared.command.args(["restore", "--verify", id, "--target"]).arg(into);
         let mut meter = work.meter("fetch the snapshot", None);
-        let output = tool::run(work, prepared.command, self.input(), &mut || meter.set(0, 0));
+        let output = tool::run(work, prepared.command, Input::Nothing, &mut || meter.set(0, 0));
         let result = output.and_then(|output| {
             let output = with_log(&prepared.files, output);
             if output.status.success() { Ok(()) } else { Err(self.failure(&output)) }
@@ -292,16 +289,7 @@ impl Repository {
     }
 
     fn prepare(&self, work: &Work) -> Result<Prepared, StateError> {
-        let place = std::env::temp_dir();
-        let own = fs::Permissions::from_mode(0o700);
-        let files = tempfile::Builder::new().prefix("fedi-restic-").permissions(own).tempdir();
-        let files = files.map_err(StateError::file("make a folder in", &place))?;
-        let write = |name: &str, content: &[u8]| {
-            let path = files.path().join(name);
-            let opened = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-            let written = opened.and_then(|mut file| file.write_all(content));
-            written.map(|()| path.clone()).map_err(StateError::file("write", &path))
-        };
+        let mut files = Files::new()?;
         let mut command = work.tools.command("restic");
         for name in [
             "RESTIC_PASSWORD",
@@ -319,10 +307,10 @@ impl Repository {
             command.env_remove(name);
         }
         command.env("RESTIC_PROGRESS_FPS", "2").current_dir("/");
-        command.arg("--repository-file").arg(write("repository", self.location.as_bytes())?);
+        command.arg("--repository-file").arg(files.add("repository", self.location.as_bytes())?);
         command.arg("--password-file").arg(match &self.password {
-            Password::File(path) => path,
-            Password::Value(_) => Path::new("/dev/stdin"),
+            Password::File(path) => path.clone(),
+            Password::Value(value) => files.add("password", value.as_bytes())?,
         });
         match &self.cache {
             Some(cache) => command.arg("--cache-dir").arg(cache),
@@ -333,37 +321,30 @@ impl Repository {
                 "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
                 keys.id, *keys.secret
             ));
-            command.env("AWS_SHARED_CREDENTIALS_FILE", write("credentials", text.as_bytes())?);
+            command.env("AWS_SHARED_CREDENTIALS_FILE", files.add("credentials", text.as_bytes())?);
             command.env("AWS_DEFAULT_REGION", &keys.region);
         }
         if let Some(ca) = &self.ca {
-            command.arg("--cacert").arg(write("ca.pem", ca.as_bytes())?);
+            command.arg("--cacert").arg(files.add("ca.pem", ca.as_bytes())?);
         }
         if self.location.starts_with("sftp:") {
             let login = match &self.ssh {
-                Some(ssh) => Some((write("key", &ssh.key)?, write("known_hosts", ssh.known_hosts.as_bytes())?)),
+                Some(ssh) => Some((files.add("key", &ssh.key)?, files.add("known_hosts", ssh.known_hosts.as_bytes())?)),
                 None => None,
             };
             let login = login.as_ref().map(|(key, known)| (key.as_path(), known.as_path()));
             // A service's PATH may lack what a guest has.
             let program = work.tools.find("ssh").unwrap_or_else(|| "ssh".into());
-            let ssh = ssh::command(&self.location, &program, &files.path().join(SSH_LOG), login)?;
+            let ssh = ssh::command(&self.location, &program, files.log(), login)?;
             command.arg("--option").arg(format!("sftp.command={ssh}"));
         }
         Ok(Prepared { command, files })
     }
 
-    fn input(&self) -> Input<'_> {
-        match &self.password {
-            Password::File(_) => Input::Nothing,
-            Password::Value(value) => Input::Bytes(value.as_bytes()),
-        }
-    }
-
     fn run(&self, work: &Work, words: &[&str]) -> Result<Output, StateError> {
         let mut prepared = self.prepare(work)?;
         prepared.command.args(words);
-        let output = tool::run(work, prepared.command, self.input(), &mut || Ok(()))?;
+        let output = tool::run(work, prepared.command, Input::Nothing, &mut || Ok(()))?;
         let output = with_log(&prepared.files, output);
         if output.status.success() { Ok(output) } else { Err(self.failure(&output)) }
     }

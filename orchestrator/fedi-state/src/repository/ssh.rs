@@ -72,7 +72,7 @@ fn word(path: &Path) -> Result<String, StateError> {
         Some(text) if text.chars().all(plain) => Ok(text.to_owned()),
         _ => {
             let message = format!("`{}` cannot stand in ssh's arguments", path.display());
-            Err(StateError::refused(ErrorClass::Incompatible, message).with_hint("Set TMPDIR to a plain folder"))
+            Err(StateError::refused(ErrorClass::Incompatible, message))
         }
     }
 }

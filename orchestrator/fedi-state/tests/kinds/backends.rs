@@ -123,14 +123,14 @@ fn lives(place: &Place, way: &Way) {
 }
 
 /// Restic and what it starts are shown to everybody who asks for processes: no secret
-/// stands in their arguments or environment, and what they read is theirs alone.
+/// stands in their arguments or environment, and what they read is theirs alone, in memory.
 fn assert_seen(place: &Place, way: &Way) {
     let (tools, seen) = (place.path("tools"), place.path("seen"));
     fs::create_dir_all(&tools).unwrap();
     let restic = place.work.tools.find("restic").unwrap();
     let script = format!(
         "#!/bin/sh\n{{ printf '%s\\n' \"$@\"; env; for word in \"$@\" $AWS_SHARED_CREDENTIALS_FILE; do\n\
-         [ ! -f \"$word\" ] || stat --format='mode %a %n' \"$word\" \"${{word%/*}}\"; done; }} >>{}\nexec {} \"$@\"\n",
+         [ ! -f \"$word\" ] || stat --dereference --format='mode %a %n' \"$word\"; done; }} >>{}\nexec {} \"$@\"\n",
         seen.display(),
         restic.display()
     );
@@ -143,7 +143,7 @@ fn assert_seen(place: &Place, way: &Way) {
         assert!(!seen.contains(&secret), "{seen}");
     }
     let modes: Vec<&str> = seen.lines().filter(|line| line.starts_with("mode ")).collect();
-    let own = |mode: &&str| mode.starts_with("mode 600") || mode.starts_with("mode 700");
+    let own = |mode: &&str| mode.starts_with("mode 600 /proc/");
     assert!(!modes.is_empty() && modes.iter().all(own), "{modes:?}");
 }
 

@@ -7,6 +7,7 @@
 mod backends;
 mod bucket;
 mod directory;
+mod left;
 mod mysql;
 mod postgres;
 mod redis;
