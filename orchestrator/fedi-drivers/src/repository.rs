@@ -14,6 +14,7 @@ use fedi_model::resource::{Secret, SnapshotRef};
 use fedi_state::repository::{Keep, Password, Repository, S3Keys, SshLogin, Stored};
 use fedi_state::{ErrorClass, StateError, Work};
 use hmac::{Hmac, Mac};
+use jiff::Timestamp;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
@@ -321,7 +322,7 @@ impl Repositories for ResticRepositories {
         deployment: &DeploymentName,
     ) -> Result<Vec<RepositoryLock>, DriverError> {
         let locks = |it: &Repository, _: &RepositorySettings, work: &Work| {
-            let stale = it.stale_locks(work)?;
+            let stale = it.stale_locks(work, Timestamp::now())?;
             let all = it.locks(work)?;
             Ok(all.into_iter().map(|lock| (stale.contains(&lock), lock)).collect::<Vec<_>>())
         };
@@ -339,7 +340,8 @@ impl Repositories for ResticRepositories {
         repository: &RepositoryName,
         deployment: &DeploymentName,
     ) -> Result<(), DriverError> {
-        let remove = |it: &Repository, _: &RepositorySettings, work: &Work| it.remove_stale_locks(work);
+        let remove =
+            |it: &Repository, _: &RepositorySettings, work: &Work| it.remove_stale_locks(work, Timestamp::now());
         self.with(repository, deployment, "remove stale locks", remove).await
     }
 }

@@ -5,6 +5,7 @@ use std::sync::mpsc;
 
 use fedi_model::AppName;
 use fedi_state::Cancel;
+use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -31,8 +32,8 @@ pub fn perform_cancellable(
     match op {
         Op::Ping(_) => value(&Pong { version: env!("CARGO_PKG_VERSION").to_owned(), boot_id: guest.boot_id()? }),
         Op::Facts(request) => value(&facts::gather(guest, &request)?),
-        Op::LeaseGrant(request) => value(&lease::grant(guest, &request)?),
-        Op::LeaseRevoke(request) => value(&lease::revoke(guest, &request)?),
+        Op::LeaseGrant(request) => value(&lease::grant(guest, &request, Timestamp::now())?),
+        Op::LeaseRevoke(request) => value(&lease::revoke(guest, &request, Timestamp::now())?),
         Op::LeaseShow(request) => value(&lease::show(guest, request.app.as_ref())?),
         Op::SecretsDeliver(request) => value(&secrets::deliver(guest, &request)?),
         Op::SecretsSettle(request) => value(&secrets::settle(guest, &request.app)?),

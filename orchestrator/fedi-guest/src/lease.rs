@@ -4,6 +4,7 @@
 //! whether it may run under it. The epoch only grows, a revoked one stays
 //! revoked, and a lease counts only on the machine (by uuid) it was granted to:
 //! a fenced guest, a fresh one and a copy of a disk all stay dark over reboots.
+//! Times are noted and decide nothing: a clock can jump.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -72,7 +73,7 @@ fn lease(record: &Record, own: Option<Uuid>) -> Lease {
 }
 
 /// Gives this guest the right to run the application.
-pub(crate) fn grant(guest: &Guest, request: &LeaseGrant) -> Result<Lease, GuestError> {
+pub(crate) fn grant(guest: &Guest, request: &LeaseGrant, now: Timestamp) -> Result<Lease, GuestError> {
     let LeaseGrant { app, epoch, holder } = request;
     let own = guest.uuid()?;
     if own != Some(*holder) {
@@ -96,13 +97,13 @@ pub(crate) fn grant(guest: &Guest, request: &LeaseGrant) -> Result<Lease, GuestE
             return Err(stale(app, *epoch, &format!("this guest has {used} epoch {}", found.epoch)));
         }
     }
-    let record = Record { schema: 1, app: app.clone(), epoch: *epoch, holder: Some(*holder), since: Timestamp::now() };
+    let record = Record { schema: 1, app: app.clone(), epoch: *epoch, holder: Some(*holder), since: now };
     store(guest, &record)?;
     Ok(lease(&record, own))
 }
 
 /// Takes the right away. Works on a guest that never had it, too.
-pub(crate) fn revoke(guest: &Guest, request: &LeaseRevoke) -> Result<Lease, GuestError> {
+pub(crate) fn revoke(guest: &Guest, request: &LeaseRevoke, now: Timestamp) -> Result<Lease, GuestError> {
     let LeaseRevoke { app, epoch } = request;
     let _lock = locked(guest)?;
     if let Some(found) = load(guest, app)? {
@@ -113,7 +114,7 @@ pub(crate) fn revoke(guest: &Guest, request: &LeaseRevoke) -> Result<Lease, Gues
             return Ok(lease(&found, None));
         }
     }
-    let record = Record { schema: 1, app: app.clone(), epoch: *epoch, holder: None, since: Timestamp::now() };
+    let record = Record { schema: 1, app: app.clone(), epoch: *epoch, holder: None, since: now };
     store(guest, &record)?;
     Ok(lease(&record, None))
 }
@@ -181,12 +182,17 @@ mod tests {
         AppName::new("matrix").unwrap()
     }
 
+    /// So many hours after some moment.
+    fn at(hours: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + hours * 3600).unwrap()
+    }
+
     fn give(guest: &Guest, epoch: u64) -> Result<Lease, GuestError> {
-        grant(guest, &LeaseGrant { app: app(), epoch, holder: OWN })
+        grant(guest, &LeaseGrant { app: app(), epoch, holder: OWN }, at(0))
     }
 
     fn take(guest: &Guest, epoch: u64) -> Result<Lease, GuestError> {
-        revoke(guest, &LeaseRevoke { app: app(), epoch })
+        revoke(guest, &LeaseRevoke { app: app(), epoch }, at(0))
     }
 
     #[test]
@@ -228,7 +234,7 @@ mod tests {
     fn only_for_this_machine() {
         let (root, guest) = guest();
         let other = LeaseGrant { app: app(), epoch: 1, holder: Uuid::from_u128(8) };
-        assert_eq!(grant(&guest, &other).unwrap_err().kind(), ErrorKind::WrongGuest);
+        assert_eq!(grant(&guest, &other, at(0)).unwrap_err().kind(), ErrorKind::WrongGuest);
         give(&guest, 1).unwrap();
         // The disk is copied into another machine.
         fs::write(root.path().join("etc/fedi/guest-uuid"), Uuid::from_u128(9).to_string()).unwrap();
@@ -245,7 +251,48 @@ mod tests {
         assert_eq!(give(&guest, 2).unwrap_err().kind(), ErrorKind::Damaged);
     }
 
+    /// A guest whose clock is a day ahead when the lease is granted and right again later,
+    /// and one whose clock falls back to 1970 at each start.
+    #[test]
+    fn a_clock_that_jumps_changes_no_lease() {
+        for hours in [[0, 24, 0], [24, 0, -24], [-500_000, 0, -500_000]] {
+            let (_root, guest) = guest();
+            let given = |epoch, hours| grant(&guest, &LeaseGrant { app: app(), epoch, holder: OWN }, at(hours));
+            let taken = |epoch, hours| revoke(&guest, &LeaseRevoke { app: app(), epoch }, at(hours));
+            let first = given(1, hours[0]).unwrap();
+            assert_eq!(given(1, hours[1]).unwrap(), first, "the same one, since then");
+            assert_eq!(require(&guest, &app()).unwrap(), first);
+            taken(1, hours[1]).unwrap();
+            for hours in hours {
+                assert_eq!(given(1, hours).unwrap_err().kind(), ErrorKind::StaleEpoch);
+            }
+            assert_eq!(require(&guest, &app()).unwrap_err().kind(), ErrorKind::NotHeld);
+            let second = given(2, hours[2]).unwrap();
+            assert_eq!(taken(1, hours[1]).unwrap_err().kind(), ErrorKind::StaleEpoch);
+            assert_eq!(require(&guest, &app()).unwrap(), second);
+        }
+    }
+
     proptest! {
+        /// The same is asked of a guest with a clock that stands and of one whose clock jumps.
+        #[test]
+        fn no_answer_depends_on_the_clock(
+            steps in prop::collection::vec((any::<bool>(), 0_u64..4, -100_000_i64..100_000), 1..16)
+        ) {
+            let guests = [guest(), guest()];
+            for (granting, epoch, hours) in steps {
+                let answers = [(&guests[0].1, 0), (&guests[1].1, hours)].map(|(guest, hours)| {
+                    let answer = if granting {
+                        grant(guest, &LeaseGrant { app: app(), epoch, holder: OWN }, at(hours))
+                    } else {
+                        revoke(guest, &LeaseRevoke { app: app(), epoch }, at(hours))
+                    };
+                    answer.map(|lease| (lease.state, lease.epoch, lease.holder)).map_err(|error| error.reply())
+                });
+                prop_assert_eq!(&answers[0], &answers[1]);
+            }
+        }
+
         /// Whatever is asked in whatever order, the epoch never shrinks, and
         /// after a revocation only a larger epoch is held.
         #[test]

@@ -140,7 +140,60 @@ fn elapse(text: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use super::elapse;
+    use super::*;
+    use crate::protocol::{RepositoryAccess, SecretValue};
+    use fedi_state::Consistency;
+
+    fn config() -> BackupConfig {
+        let repository = RepositoryAccess {
+            location: "/srv/backup".to_owned(),
+            password: SecretValue::new("secret"),
+            rest: None,
+            s3: None,
+            sftp: None,
+            ca: None,
+        };
+        BackupConfig {
+            deployment: fedi_model::DeploymentName::new("home").unwrap(),
+            repository,
+            consistency: Consistency::Live,
+            schedule: None,
+            fingerprint_key: SecretValue::new("secret"),
+            sealed_secrets: SecretValue::new("secret"),
+        }
+    }
+
+    /// What happened last is told, also where the clock was ahead, and years ago, meanwhile.
+    #[test]
+    fn a_clock_that_was_ahead_hides_no_failure_and_no_success() {
+        let root = tempfile::tempdir().unwrap();
+        let guest = Guest::in_folder(root.path(), root.path());
+        let app = AppName::new("matrix").unwrap();
+        let noted = |at: &str, snapshot: Option<&str>| {
+            let at: Timestamp = at.parse().unwrap();
+            let (snapshot, error) = (snapshot.map(str::to_owned), snapshot.is_none().then(|| "why".to_owned()));
+            let attempt = BackupAttempt { at, took_ms: 1, snapshot, bytes: 1, new_bytes: 1, error };
+            note(&guest, &app, &config(), attempt).unwrap();
+            let record = record(&guest, &app).unwrap();
+            let text = std::fs::read_to_string(root.path().join("var/lib/fedi/metrics/fedi-backup.prom")).unwrap();
+            let figure = |name: &str| {
+                let own = format!("fedi_backup_{name}{{deployment=\"home\",app=\"matrix\"}} ");
+                text.lines().find_map(|line| line.strip_prefix(&own)).map(|value| value.parse::<i64>().unwrap())
+            };
+            let success = record.last_success.and_then(|it| it.snapshot).unwrap_or_default();
+            let at = figure("last_success_timestamp_seconds").and_then(|at| Timestamp::from_second(at).ok());
+            (success, record.last_failure.is_some(), figure("last_run_success"), at.map(|at| at.to_string()))
+        };
+        let (ahead, now, before) = ("2031-01-01T00:00:00Z", "2026-01-01T00:00:00Z", "1970-01-02T00:00:00Z");
+        let told = |success: &str, failed: bool, at: &str| {
+            (success.to_owned(), failed, Some(i64::from(!failed)), Some(at.to_owned()))
+        };
+        assert_eq!(noted(ahead, Some("a")), told("a", false, ahead));
+        assert_eq!(noted(now, None), told("a", true, ahead));
+        assert_eq!(noted(now, Some("b")), told("b", false, now));
+        assert_eq!(noted(ahead, None), told("b", true, now));
+        assert_eq!(noted(before, Some("c")), told("c", false, before));
+    }
 
     #[test]
     fn times_of_timers() {

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use fedi_state::repository::{Keep, Password, Repository, S3Keys, SshLogin};
 use fedi_state::{ErrorClass, Kind as _, Stage, Work};
+use jiff::Timestamp;
 
 use crate::repository::stage;
 use crate::servers::cut::Cut;
@@ -113,11 +114,11 @@ fn lives(place: &Place, way: &Way) {
     let error = repository.check(work, 0).unwrap_err();
     assert_eq!(error.class(), ErrorClass::Locked, "{error:?}");
     assert!(error.to_string().contains(&format!("PID {}", other.id())), "{error}");
-    assert_eq!(repository.stale_locks(work).unwrap(), []);
+    assert_eq!(repository.stale_locks(work, Timestamp::now()).unwrap(), []);
     other.kill().unwrap();
     other.wait().unwrap();
-    assert_eq!(repository.stale_locks(work).unwrap().len(), 1);
-    repository.remove_stale_locks(work).unwrap();
+    assert_eq!(repository.stale_locks(work, Timestamp::now()).unwrap().len(), 1);
+    repository.remove_stale_locks(work, Timestamp::now()).unwrap();
     repository.check(work, 100).unwrap();
     assert_seen(place, way);
 }
@@ -292,10 +293,10 @@ fn an_sftp_server_that_goes_away() {
     assert_eq!(error.class(), ErrorClass::Unreachable, "{error}");
     // What came through is no snapshot, and the lock that stays does not keep the next one out.
     assert_eq!(repository.snapshots(work, "matrix").unwrap(), []);
-    assert_eq!(repository.stale_locks(work).unwrap().len(), 1);
+    assert_eq!(repository.stale_locks(work, Timestamp::now()).unwrap().len(), 1);
     let added = repository.backup(work, &stage).unwrap();
     repository.restore(work, &added.id, &place.path("back")).unwrap();
-    repository.remove_stale_locks(work).unwrap();
+    repository.remove_stale_locks(work, Timestamp::now()).unwrap();
     repository.check(work, 100).unwrap();
 }
 

@@ -8,6 +8,7 @@ use fedi_model::manifest::Directory as Declared;
 use fedi_state::directory::Directory;
 use fedi_state::repository::{Keep, Password, Repository};
 use fedi_state::{Consistency, ErrorClass, Kind, Observer, Progress, Snapshot, Stage, StateError};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::support::{Place, SmallDisk, is_root, skipped};
 
@@ -218,11 +219,20 @@ fn a_lock_left_by_a_crash_is_recognised() {
     let error = repository.check(&place.work, 0).unwrap_err();
     assert_eq!(error.class(), ErrorClass::Locked, "{error:?}");
     assert!(error.to_string().contains(&format!("PID {}", other.id())), "{error}");
-    assert_eq!(repository.stale_locks(&place.work).unwrap(), []);
+    // Nor if the clock jumps: restic would go by the time alone, and is not asked to.
+    let day = SignedDuration::from_hours(24);
+    for now in [Timestamp::now(), Timestamp::now() + day, Timestamp::now() - day] {
+        assert_eq!(repository.stale_locks(&place.work, now).unwrap(), []);
+    }
+    let error = repository.remove_stale_locks(&place.work, Timestamp::now() + day).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Locked, "{error}");
+    assert!(error.to_string().contains(&format!("PID {}", other.id())), "{error}");
+    repository.remove_stale_locks(&place.work, Timestamp::now()).unwrap();
+    assert_eq!(repository.locks(&place.work).unwrap().len(), 1);
     other.kill().unwrap();
     other.wait().unwrap();
-    assert_eq!(repository.stale_locks(&place.work).unwrap().len(), 1);
-    repository.remove_stale_locks(&place.work).unwrap();
+    assert_eq!(repository.stale_locks(&place.work, Timestamp::now()).unwrap().len(), 1);
+    repository.remove_stale_locks(&place.work, Timestamp::now()).unwrap();
     repository.check(&place.work, 0).unwrap();
 }
 
