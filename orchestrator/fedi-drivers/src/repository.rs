@@ -170,6 +170,10 @@ fn with_login(location: &str, login: Option<&RestLogin>) -> Result<String, Drive
     Ok(format!("rest:{url}"))
 }
 
+/// What to do about a repository that is locked.
+pub(crate) const LOCKED: &str = "Wait for the other run. A lock that a crash left behind is removed by `fedi backup check --unlock`, at the latest \
+     half an hour later";
+
 /// What a failure of the state's library means for a step.
 pub fn driver_error(message: &str, error: &StateError) -> DriverError {
     let kind = match error.class() {
@@ -187,6 +191,7 @@ pub fn driver_error(message: &str, error: &StateError) -> DriverError {
     };
     let made = DriverError::new(kind, message).because(error);
     let hint = match (error.hint(), error.class()) {
+        (_, ErrorClass::Locked) => Some(LOCKED.to_owned()),
         (Some(hint), _) => Some(hint.to_owned()),
         (None, ErrorClass::Missing) => Some("Install restic on this machine".to_owned()),
         (None, ErrorClass::Password) => Some(

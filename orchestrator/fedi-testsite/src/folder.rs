@@ -42,6 +42,9 @@ const MANIFEST: &str = r#"{ "schema": 1, "apps": { "matrix": {
 } } }
 "#;
 
+/// Where the repository `main` is, unless it is a real one.
+const STAND_IN: &str = "/stand-in/main";
+
 /// The timer of the guest's own backups, as the system has it.
 const TIMER: &str =
     "{%- if backup.schedule -%}\n[Timer]\nOnCalendar={{ backup.schedule }}\nPersistent=true\n{%- endif -%}";
@@ -118,8 +121,9 @@ impl Layout {
         for folder in [self.config(), self.state(), self.world(), self.root.join("home")] {
             private.create(folder).unwrap();
         }
-        let identity = age::x25519::Identity::generate();
-        secret_file(&self.config().join("age.key"), identity.to_string().expose_secret());
+        for path in [self.config().join("age.key"), self.second_key()] {
+            secret_file(&path, age::x25519::Identity::generate().to_string().expose_secret());
+        }
         secret_file(&self.config().join("ssh_ed25519"), "of a stand-in\n");
         fs::write(self.config().join("ssh_ed25519.pub"), SSH_PUBLIC).unwrap();
         fs::write(self.image(), empty_qcow2()).unwrap();
@@ -131,7 +135,32 @@ impl Layout {
         fs::create_dir_all(system.join("units")).unwrap();
         fs::write(system.join("units/fedi-backup-matrix.timer.tera"), TIMER).unwrap();
         fs::create_dir_all(self.inventory()).unwrap();
-        self.write_fedi(&[age::x25519::Identity::generate().to_public().to_string()], "");
+        self.write_fedi(&[self.second_recipient()], "");
+    }
+
+    /// The age key that the operator keeps elsewhere.
+    pub fn second_key(&self) -> PathBuf {
+        self.config().join("elsewhere.key")
+    }
+
+    fn second_recipient(&self) -> String {
+        let key: age::x25519::Identity = fs::read_to_string(self.second_key()).unwrap().trim().parse().unwrap();
+        key.to_public().to_string()
+    }
+
+    /// Where real repositories are, once [`Layout::use_restic`] was called.
+    pub fn repositories(&self) -> PathBuf {
+        self.root.join("repositories")
+    }
+
+    /// Writes `fedi.toml` with a real repository as `main`; `more` are further lines of it.
+    pub fn use_restic(&self, more: &str) {
+        fs::create_dir_all(self.repositories()).unwrap();
+        self.write_fedi(&[self.second_recipient()], more);
+        let path = self.inventory().join("fedi.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        let real = self.repositories().join("main").display().to_string();
+        fs::write(path, text.replace(STAND_IN, &real)).unwrap();
     }
 
     /// Writes `fedi.toml`; `recipients` can read secrets beside the operator, `more` are
@@ -139,7 +168,7 @@ impl Layout {
     pub fn write_fedi(&self, recipients: &[String], more: &str) {
         let fedi = format!(
             "name = \"testsite\"\n[operator]\nemail = \"operator@example.test\"\n\
-             [secrets]\nrecipients = {recipients:?}\n[backups.main]\nlocation = \"/stand-in/main\"\n{more}"
+             [secrets]\nrecipients = {recipients:?}\n[backups.main]\nlocation = \"{STAND_IN}\"\n{more}"
         );
         fs::write(self.inventory().join("fedi.toml"), fedi).unwrap();
     }

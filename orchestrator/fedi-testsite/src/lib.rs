@@ -5,8 +5,9 @@
 //! What stands in for something is called so: [`StandInGuests`] for machines that boot
 //! and for what is on them, reached without SSH; [`StandInZone`] for a DNS zone and its
 //! servers; [`StandInSystems`] for the copying of systems; [`StandInOutside`] for looking
-//! from outside; [`StandInRepositories`] for repositories of snapshots. They keep their state in files, so that it outlives a process that is
-//! killed, and they refuse what the real ones refuse.
+//! from outside; [`StandInRepositories`] for repositories of snapshots, unless
+//! [`Layout::use_restic`] asks for real ones. They keep their state in files, so that it
+//! outlives a process that is killed, and they refuse what the real ones refuse.
 //!
 //! A dev-dependency of tests and of the benches; it panics where a test should fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]

@@ -8,24 +8,25 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fedi_drivers::guest::SshAccess;
 use fedi_drivers::hypervisor::{Memory, ProxmoxHost, Tuning};
+use fedi_drivers::repository::{RepositorySettings, ResticRepositories, Way};
 use fedi_drivers::secrets::AgeStore;
 use fedi_drivers::site::{HostDrivers, Patience, Site, Vault};
 use fedi_drivers::system::PrebuiltSystems;
 use fedi_engine::drivers::{
-    AddressBook, Dns, DriverError, DriverErrorKind, Hypervisor, Ledger, SecretStore, SystemSource,
+    AddressBook, Dns, DriverError, DriverErrorKind, Hypervisor, Ledger, Repositories, SecretStore, SystemSource,
 };
 use fedi_engine::store::{SqliteStore, Store};
 use fedi_engine::{AddressTable, Clock, SystemClock, World};
 use fedi_inventory::Folder;
 use fedi_model::inventory::Deployment;
-use fedi_model::name::{DeploymentName, HostName};
+use fedi_model::name::{DeploymentName, HostName, RepositoryName};
 use fedi_model::resource::{Resource, ResourceId};
 use fedi_workflow::Desk;
 use proxmox_api::Observer;
 
 use crate::clock::FastClock;
 use crate::folder::Layout;
-use crate::guest::{StandInGuests, StandInVault};
+use crate::guest::{StandInGuests, StandInVault, is_stand_in, keep};
 use crate::outside::StandInOutside;
 use crate::system::StandInSystems;
 use crate::zone::StandInZone;
@@ -107,14 +108,7 @@ impl Wiring {
             folder.fedi().secrets.recipients.clone(),
         ));
         let secrets: Arc<dyn SecretStore> = age.clone();
-        let vault = Vault {
-            repositories: Arc::new(StandInVault {
-                repositories: guests.repositories.clone(),
-                folder: folder.clone(),
-                secrets: secrets.clone(),
-            }),
-            seal: age,
-        };
+        let vault = Vault { repositories: repositories(&layout, &folder, &guests, &secrets), seal: age };
         let addresses: Arc<dyn AddressBook> = Arc::new(AddressTable::new(store.clone(), wires.clock.clone()));
         let own_zone = wires.dns.is_none().then(|| zone.clone());
         let dns: Arc<dyn Dns> = wires.dns.unwrap_or_else(|| Arc::new(zone.clone()));
@@ -180,6 +174,32 @@ impl Wiring {
         let entries = self.store.ledger(Some(&name)).await.unwrap();
         entries.iter().map(|entry| entry.resource.id().to_string()).collect()
     }
+}
+
+/// How the operator's machine reaches the repositories of the inventory: through restic,
+/// unless they are stand-ins.
+fn repositories(
+    layout: &Layout,
+    folder: &Arc<Folder>,
+    guests: &StandInGuests,
+    secrets: &Arc<dyn SecretStore>,
+) -> Arc<dyn Repositories> {
+    let (folder, secrets) = (folder.clone(), secrets.clone());
+    if folder.fedi().backups.values().all(|it| is_stand_in(&it.location)) {
+        return Arc::new(StandInVault { repositories: guests.repositories.clone(), folder, secrets });
+    }
+    let settings = move |name: &RepositoryName| {
+        let file = folder.fedi().backups.get(name).expect("a repository of the inventory");
+        let way = Way { location: file.location.clone(), rest: None, s3: None, sftp: None };
+        Ok(RepositorySettings {
+            guest: way.clone(),
+            operator: way,
+            ca: None,
+            keep: keep(file.keep),
+            per_deployment: file.per_deployment,
+        })
+    };
+    Arc::new(ResticRepositories::new(Arc::new(settings), secrets, layout.state().join("restic")))
 }
 
 /// The journal as drivers may see it.

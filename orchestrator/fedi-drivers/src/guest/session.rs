@@ -21,6 +21,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::refusal::refusal;
 use super::ssh::{SshTarget, missing_program};
 use super::state;
 
@@ -249,28 +250,7 @@ impl AgentSession {
     }
 
     fn refused(&self, error: ErrorReply) -> DriverError {
-        let kind = match error.kind {
-            ErrorKind::DiskFull
-            | ErrorKind::Busy
-            | ErrorKind::Timeout
-            | ErrorKind::Changed
-            | ErrorKind::Locked
-            | ErrorKind::Unreachable => DriverErrorKind::Unavailable,
-            ErrorKind::Permission | ErrorKind::Password | ErrorKind::Denied => DriverErrorKind::Denied,
-            ErrorKind::WrongGuest | ErrorKind::StaleEpoch | ErrorKind::NotEmpty | ErrorKind::Untrusted => {
-                DriverErrorKind::Foreign
-            }
-            ErrorKind::Held | ErrorKind::Running => DriverErrorKind::Drift,
-            ErrorKind::Cancelled => DriverErrorKind::Interrupted,
-            ErrorKind::Invalid
-            | ErrorKind::Unsupported
-            | ErrorKind::Protocol
-            | ErrorKind::Missing
-            | ErrorKind::Incompatible => DriverErrorKind::Invalid,
-            _ => DriverErrorKind::Failed,
-        };
-        let message = format!("Guest `{}`: {}", self.target.deployment(), error.message);
-        DriverError { message, causes: error.causes, hint: error.hint, left: None, kind }
+        refusal(self.target.deployment(), error)
     }
 }
 

@@ -60,13 +60,11 @@ impl StandInSession {
         })
     }
 
-    pub(super) fn capture(&self, capture: &Capture, cx: &dyn StepContext) -> Result<Captured, DriverError> {
+    pub(super) async fn capture(&self, capture: &Capture, cx: &dyn StepContext) -> Result<Captured, DriverError> {
         let declared = self.app(&capture.app)?;
         let tag = format!("run:{}", capture.run);
-        let (location, password) = (&capture.repository.location, capture.repository.password.expose());
-        let known = self.guests.repositories.open(location, password)?;
-        let made = known.into_iter().flat_map(|it| it.snapshots).find(|snapshot| snapshot.tags.contains(&tag));
-        if let Some(made) = made {
+        let (repositories, repository) = (&self.guests.repositories, &capture.repository);
+        if let Some(made) = repositories.made_by(&self.deployment, repository, &tag).await? {
             return Ok(captured(made, 0));
         }
         cx.progress("capture", Some(0), None);
@@ -94,7 +92,7 @@ impl StandInSession {
             format!("version:{}", snapshot.app_version),
             format!("epoch:{}", snapshot.epoch),
             format!("consistency:{}", snapshot.consistency),
-            tag,
+            tag.clone(),
         ];
         let made = StandInSnapshot {
             id,
@@ -105,8 +103,7 @@ impl StandInSession {
             sealed_secrets: capture.sealed_secrets.clone(),
             state: app.state,
         };
-        let stored = made.clone();
-        self.guests.repositories.change(location, password, |repository| repository.snapshots.push(stored))?;
+        let made = repositories.store(&self.deployment, repository, made, &tag).await?;
         let bytes = size(&made.state);
         Ok(captured(made, bytes))
     }
@@ -169,6 +166,10 @@ impl StandInSession {
         })
     }
 
+    async fn fetched(&self, restore: &Restore) -> Result<StandInSnapshot, DriverError> {
+        self.guests.repositories.snapshot(&self.deployment, &restore.repository, &restore.snapshot).await
+    }
+
     /// Refuses where the application may run, or runs.
     fn may_replace(&self, name: &AppName, app: &AppState) -> Result<(), DriverError> {
         if app.held {
@@ -180,9 +181,9 @@ impl StandInSession {
         Ok(())
     }
 
-    pub(super) fn restore(&self, restore: &Restore, cx: &dyn StepContext) -> Result<Restored, DriverError> {
+    pub(super) async fn restore(&self, restore: &Restore, cx: &dyn StepContext) -> Result<Restored, DriverError> {
         let declared = self.app(&restore.app)?;
-        let made = self.guests.repositories.snapshot(&restore.repository, &restore.snapshot)?;
+        let made = self.fetched(restore).await?;
         let snapshot: Snapshot = serde_json::from_value(made.manifest).unwrap();
         snapshot
             .fits(&restore.app, &declared)
@@ -210,7 +211,7 @@ impl StandInSession {
             app.state.clone_from(&made.state);
             Ok(())
         })?;
-        self.compare(restore)
+        self.compare(restore).await
     }
 
     /// Makes restored state that of a copy; once or twice is the same.
@@ -232,8 +233,8 @@ impl StandInSession {
         })
     }
 
-    pub(super) fn compare(&self, restore: &Restore) -> Result<Restored, DriverError> {
-        let made = self.guests.repositories.snapshot(&restore.repository, &restore.snapshot)?;
+    pub(super) async fn compare(&self, restore: &Restore) -> Result<Restored, DriverError> {
+        let made = self.fetched(restore).await?;
         self.with(|state| {
             let app = state.app(restore.app.as_str());
             if app.state != made.state {
@@ -248,14 +249,13 @@ impl StandInSession {
         })
     }
 
-    pub(super) fn clear(
+    pub(super) async fn clear(
         &self,
         app: &AppName,
         repository: &RepositoryAccess,
         fail_safe: &str,
     ) -> Result<(), DriverError> {
-        let made = self.guests.repositories.snapshot(repository, fail_safe)?;
-        let snapshot: Snapshot = serde_json::from_value(made.manifest).unwrap();
+        let snapshot = self.guests.repositories.manifest(&self.deployment, repository, fail_safe).await?;
         if snapshot.app != *app || snapshot.consistency != Consistency::Quiesced {
             return Err(self.refused(DriverErrorKind::Invalid, format!("`{fail_safe}` makes up for nothing here")));
         }

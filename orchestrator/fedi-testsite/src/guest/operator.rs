@@ -10,6 +10,7 @@ use fedi_engine::drivers::{
     StoredSnapshot,
 };
 use fedi_inventory::Folder;
+use fedi_model::inventory::Retention;
 use fedi_model::name::{DeploymentName, RepositoryName};
 use fedi_model::resource::{Secret, SnapshotRef};
 use fedi_state::repository::{Keep, Stored, to_forget};
@@ -58,14 +59,18 @@ impl StandInVault {
     }
 
     fn keep(&self, repository: &RepositoryName) -> Keep {
-        let keep = self.folder.fedi().backups.get(repository).expect("a repository of the inventory").keep;
-        let number = |rule: u32| usize::try_from(rule).expect("a small number");
-        Keep {
-            last: number(keep.last),
-            daily: number(keep.daily),
-            weekly: number(keep.weekly),
-            monthly: number(keep.monthly),
-        }
+        keep(self.folder.fedi().backups.get(repository).expect("a repository of the inventory").keep)
+    }
+}
+
+/// The inventory's rules.
+pub(crate) fn keep(rules: Retention) -> Keep {
+    let number = |rule: u32| usize::try_from(rule).expect("a small number");
+    Keep {
+        last: number(rules.last),
+        daily: number(rules.daily),
+        weekly: number(rules.weekly),
+        monthly: number(rules.monthly),
     }
 }
 

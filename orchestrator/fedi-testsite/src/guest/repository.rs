@@ -1,14 +1,17 @@
 //! Repositories of snapshots that are files: what stand-in guests capture into and
-//! restore from, for whoever gives the right password.
+//! restore from, for whoever gives the right password. At locations that are not theirs
+//! there are real ones.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use fedi_engine::drivers::{DriverError, DriverErrorKind, RepositoryAccess};
+use fedi_state::snapshot::Snapshot;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::restic;
 use crate::files::Files;
 
 /// Repositories by location.
@@ -75,8 +78,64 @@ impl StandInRepositories {
         })
     }
 
+    /// What was captured by that run before.
+    pub(super) async fn made_by(
+        &self,
+        guest: &str,
+        access: &RepositoryAccess,
+        run: &str,
+    ) -> Result<Option<StandInSnapshot>, DriverError> {
+        if !is_stand_in(&access.location) {
+            let run = run.to_owned();
+            return restic::with(guest, access, move |it, work| restic::tagged(it, work, &run)).await;
+        }
+        let known = self.open(&access.location, access.password.expose())?;
+        Ok(known.into_iter().flat_map(|it| it.snapshots).find(|snapshot| snapshot.tags.iter().any(|tag| tag == run)))
+    }
+
+    /// Stores what was captured, by the id that it has from then on.
+    pub(super) async fn store(
+        &self,
+        guest: &str,
+        access: &RepositoryAccess,
+        mut made: StandInSnapshot,
+        run: &str,
+    ) -> Result<StandInSnapshot, DriverError> {
+        if is_stand_in(&access.location) {
+            let stored = made.clone();
+            self.change(&access.location, access.password.expose(), |it| it.snapshots.push(stored))?;
+        } else {
+            let (stored, run) = (made.clone(), run.to_owned());
+            made.id = restic::with(guest, access, move |it, work| restic::store(it, work, &stored, &run)).await?;
+        }
+        Ok(made)
+    }
+
+    /// What the snapshot of that id says of itself.
+    pub(super) async fn manifest(
+        &self,
+        guest: &str,
+        access: &RepositoryAccess,
+        id: &str,
+    ) -> Result<Snapshot, DriverError> {
+        if is_stand_in(&access.location) {
+            return Ok(serde_json::from_value(self.snapshot(guest, access, id).await?.manifest).unwrap());
+        }
+        let id = id.to_owned();
+        restic::with(guest, access, move |it, work| it.manifest(work, &id)).await
+    }
+
     /// The snapshot of that id.
-    pub(super) fn snapshot(&self, access: &RepositoryAccess, id: &str) -> Result<StandInSnapshot, DriverError> {
+    pub(super) async fn snapshot(
+        &self,
+        guest: &str,
+        access: &RepositoryAccess,
+        id: &str,
+    ) -> Result<StandInSnapshot, DriverError> {
+        if !is_stand_in(&access.location) {
+            let id = id.to_owned();
+            return restic::with(guest, access, move |it, work| restic::fetch(it, work, &id)).await;
+        }
         let found = self.open(&access.location, access.password.expose())?;
         let snapshots = found.into_iter().flat_map(|repository| repository.snapshots);
         snapshots.into_iter().find(|snapshot| snapshot.id == id).ok_or_else(|| {
@@ -84,6 +143,11 @@ impl StandInRepositories {
             DriverError::new(DriverErrorKind::Invalid, what)
         })
     }
+}
+
+/// Whether a repository at that location is a file of ours.
+pub(crate) fn is_stand_in(location: &str) -> bool {
+    location.starts_with("/stand-in/")
 }
 
 fn wrong_password(location: &str) -> DriverError {

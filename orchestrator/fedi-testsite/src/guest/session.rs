@@ -141,7 +141,7 @@ impl GuestAccess for StandInGuests {
 pub(super) struct StandInSession {
     pub(super) guests: StandInGuests,
     uuid: Uuid,
-    deployment: String,
+    pub(super) deployment: String,
     host_key: String,
 }
 
@@ -340,7 +340,7 @@ impl GuestSession for StandInSession {
     }
 
     async fn capture_state(&mut self, capture: &Capture, cx: &dyn StepContext) -> Result<Captured, DriverError> {
-        self.capture(capture, cx)
+        self.capture(capture, cx).await
     }
 
     async fn state_places(&mut self, app: &AppName) -> Result<Vec<Place>, DriverError> {
@@ -348,11 +348,11 @@ impl GuestSession for StandInSession {
     }
 
     async fn restore_state(&mut self, restore: &Restore, cx: &dyn StepContext) -> Result<Restored, DriverError> {
-        self.restore(restore, cx)
+        self.restore(restore, cx).await
     }
 
     async fn verify_state(&mut self, restore: &Restore, _: &dyn StepContext) -> Result<Restored, DriverError> {
-        self.compare(restore)
+        self.compare(restore).await
     }
 
     async fn clear_state(
@@ -362,7 +362,7 @@ impl GuestSession for StandInSession {
         fail_safe: &str,
         _: &dyn StepContext,
     ) -> Result<(), DriverError> {
-        self.clear(app, repository, fail_safe)
+        self.clear(app, repository, fail_safe).await
     }
 
     async fn configure_backup(&mut self, app: &AppName, config: Option<&BackupConfig>) -> Result<(), DriverError> {

@@ -8,5 +8,15 @@ mod faults;
 mod generic;
 mod killed;
 mod network;
+mod repositories;
 mod state;
 mod unhealthy;
+
+/// Restic, or a skip.
+fn restic_is_there() -> Option<()> {
+    let there = fedi_state::Tools::default().find("restic").map(drop);
+    if there.is_none() {
+        octodns_client::testing::skip("no restic on this machine");
+    }
+    there
+}
