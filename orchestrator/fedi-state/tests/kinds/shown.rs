@@ -56,21 +56,30 @@ fn table(path: &str) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-fn needs_root() -> bool {
+/// A place with an empty folder; none where no folder can be shown.
+fn with_source() -> Option<(Place, PathBuf)> {
     if !is_root() {
         skipped("showing a folder in a stage needs root");
+        return None;
     }
-    !is_root()
+    let place = Place::new();
+    let source = place.path("source");
+    fs::create_dir(&source).unwrap();
+    Some((place, source))
+}
+
+/// A place with a repository; none where there can be none.
+fn with_repository() -> Option<(Place, Repository)> {
+    let place = Place::new();
+    let repository = repository(&place)?;
+    repository.init(&place.work).unwrap();
+    Some((place, repository))
 }
 
 #[test]
 fn a_folder_shows_to_one_thread_and_read_only() {
-    if needs_root() {
-        return;
-    }
-    let place = Place::new();
-    let source = place.path("source");
-    fs::create_dir_all(source.join("disk")).unwrap();
+    let Some((place, source)) = with_source() else { return };
+    fs::create_dir(source.join("disk")).unwrap();
     fs::write(source.join("file"), "content").unwrap();
     let _disk = SmallDisk::mount(&source.join("disk"), 64);
     fs::write(source.join("disk/file"), "on another").unwrap();
@@ -95,12 +104,7 @@ fn a_folder_shows_to_one_thread_and_read_only() {
 
 #[test]
 fn removing_a_stage_never_reaches_the_source() {
-    if needs_root() {
-        return;
-    }
-    let place = Place::new();
-    let source = place.path("source");
-    fs::create_dir(&source).unwrap();
+    let Some((place, source)) = with_source() else { return };
     fs::write(source.join("file"), "content").unwrap();
     let (stage, _) = captured(&place, &directory(&place, &source, &[]), Consistency::Live);
     // Where it shows, the mount is in the way.
@@ -132,12 +136,7 @@ fn removing_a_stage_never_reaches_the_source() {
 
 #[test]
 fn a_folder_that_was_exchanged_is_not_stored() {
-    if needs_root() {
-        return;
-    }
-    let place = Place::new();
-    let source = place.path("source");
-    fs::create_dir(&source).unwrap();
+    let Some((place, source)) = with_source() else { return };
     let (stage, _) = captured(&place, &directory(&place, &source, &[]), Consistency::Live);
     fs::rename(&source, place.path("aside")).unwrap();
     fs::create_dir(&source).unwrap();
@@ -146,11 +145,7 @@ fn a_folder_that_was_exchanged_is_not_stored() {
 
 #[test]
 fn what_the_contract_leaves_out_reaches_no_repository() {
-    if needs_root() {
-        return;
-    }
-    let place = Place::new();
-    let Some(repository) = repository(&place) else { return };
+    let Some((place, repository)) = with_repository() else { return };
     let source = place.path("odd *[x] $HOME/source");
     let kept: [&[u8]; 6] = [b"a b", b"aXb", b"a*b.keep", b"\xff.keep", b"in/folder", b"new\nline.keep"];
     let left: [&[u8]; 10] = [
@@ -175,7 +170,6 @@ fn what_the_contract_leaves_out_reaches_no_repository() {
     fs::write(path(b"out"), "kept").unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(path(b"in/socket")).unwrap();
     let kind = directory(&place, &source, &["*.out", "cache", "out "]);
-    repository.init(&place.work).unwrap();
     let added = back_up(&place, &repository, &kind);
     repository.restore(&place.work, &added.id, &place.path("back")).unwrap();
     let tree = place.path("back/items/files/tree");
@@ -203,12 +197,7 @@ fn hundred(place: &Place) -> PathBuf {
 
 #[test]
 fn only_what_changed_is_read_again() {
-    if needs_root() {
-        return;
-    }
-    let place = Place::new();
-    let Some(repository) = repository(&place) else { return };
-    repository.init(&place.work).unwrap();
+    let Some((place, repository)) = with_repository() else { return };
     let source = hundred(&place);
     let kind = directory(&place, &source, &[]);
     let first = back_up(&place, &repository, &kind);
@@ -245,12 +234,7 @@ fn only_what_changed_is_read_again() {
 
 #[test]
 fn a_change_without_a_trace_is_stored() {
-    if needs_root() {
-        return;
-    }
-    let place = Place::new();
-    let Some(repository) = repository(&place) else { return };
-    repository.init(&place.work).unwrap();
+    let Some((place, repository)) = with_repository() else { return };
     let source = hundred(&place);
     // Written a moment ago: another change could have the same times.
     fs::write(source.join("fresh"), "fresh").unwrap();
@@ -277,12 +261,7 @@ fn a_change_without_a_trace_is_stored() {
 
 /// Stores a folder in use, to which `meanwhile` happens between its digest and storing it.
 fn in_use(meanwhile: impl FnOnce(&Path)) -> Option<(Place, Stage, Observed, u64)> {
-    if needs_root() {
-        return None;
-    }
-    let place = Place::new();
-    let repository = repository(&place)?;
-    repository.init(&place.work).unwrap();
+    let (place, repository) = with_repository()?;
     let source = place.path("source");
     fs::create_dir_all(source.join("folder/deep")).unwrap();
     for name in ["a", "b", "folder/c", "folder/deep/d", "first"] {
@@ -370,12 +349,7 @@ fn restic_that(place: &Place, also: &str) -> Work {
 
 #[test]
 fn only_a_folder_in_use_may_lose_files_while_it_is_read() {
-    if needs_root() {
-        return;
-    }
-    let place = Place::new();
-    let Some(repository) = repository(&place) else { return };
-    repository.init(&place.work).unwrap();
+    let Some((place, repository)) = with_repository() else { return };
     let source = place.path("source");
     fs::create_dir(&source).unwrap();
     fs::write(source.join("file"), "content").unwrap();
@@ -405,12 +379,7 @@ fn only_a_folder_in_use_may_lose_files_while_it_is_read() {
 
 #[test]
 fn what_is_read_is_told() {
-    if needs_root() {
-        return;
-    }
-    let mut place = Place::new();
-    let Some(repository) = repository(&place) else { return };
-    repository.init(&place.work).unwrap();
+    let Some((mut place, repository)) = with_repository() else { return };
     let source = hundred(&place);
     let told = std::sync::Arc::new(Told::default());
     place.work.observer = told.clone();
