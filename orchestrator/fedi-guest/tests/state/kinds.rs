@@ -9,8 +9,9 @@ use fedi_model::state::Consistency::{DumpThenFiles, Quiesced};
 use serde_json::{Value, json};
 
 use crate::machine::{Machine, captures, repository, restores, toy};
-use crate::running::{Garage, Redis, ask_mariadb, mariadb};
+use crate::running::{Redis, ask_mariadb, mariadb};
 use crate::seen::{altered, noise, restic, succeeds};
+use crate::servers::{self, garage::Garage};
 
 /// Declares one item instead of those that the toy has.
 fn only(machine: &Machine, name: &str, item: &Value) {
@@ -144,6 +145,7 @@ fn a_redis_is_stopped_while_its_file_is_put_in_place() {
 
 #[test]
 fn a_bucket_at_another_endpoint_with_other_keys() {
+    let Some(_) = servers::program("/usr/bin/rclone") else { return };
     let (Some(source), Some(target)) = (Machine::with_application(), Machine::dormant("1.5")) else { return };
     let (Some(here), Some(there)) =
         (Garage::start(&source.path("/garage"), 0x1a), Garage::start(&target.path("/garage"), 0x2b))
@@ -152,7 +154,7 @@ fn a_bucket_at_another_endpoint_with_other_keys() {
     };
     let (_folder, repository) = repository();
     for (machine, garage) in [(&source, &here), (&target, &there)] {
-        let bucket = json!({ "bucket": "media", "endpoint": garage.endpoint, "region": "garage",
+        let bucket = json!({ "bucket": "media", "endpoint": garage.endpoint(), "region": "garage",
             "accessKey": "s3-key-id", "secretKey": "s3-key" });
         only(machine, "objects", &json!({ "bucket": bucket }));
         machine.declare(|app| {

@@ -16,6 +16,8 @@ use fedi_model::{AppName, DeploymentName};
 use fedi_state::Accounts;
 use uuid::Uuid;
 
+use crate::servers::alone;
+
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const UUID: Uuid = Uuid::from_u128(7);
 
@@ -269,15 +271,6 @@ impl Drop for Machine {
         }
         self.server.wait().unwrap();
     }
-}
-
-/// A program that goes on for long, and holds nothing that is open here: the agents of all
-/// tests are in this process, and their locks are handed on to programs on purpose.
-pub(crate) fn alone(program: &Path) -> Command {
-    let mut command = Command::new("bash");
-    let close = r#"for fd in $(ls /proc/$$/fd); do [ "$fd" -le 2 ] || eval "exec $fd>&-"; done; exec "$@""#;
-    command.args(["-c", close, "bash"]).arg(program);
-    command
 }
 
 /// Waits until something holds.

@@ -1,18 +1,17 @@
-//! MariaDB, Redis and Garage for a machine, each in the place where the agent looks for it.
+//! MariaDB and Redis for a machine, each in the place where the agent looks for it.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use fedi_state::{Account, Accounts};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::machine::{Machine, alone, skipped, until};
+use crate::machine::{Machine, skipped, until};
 use crate::seen::succeeds;
+use crate::servers::alone;
 
 /// A server that ends with the test. Is to be dropped before its machine.
 pub(crate) struct Running(Child);
@@ -136,77 +135,5 @@ impl<'a> Redis<'a> {
 impl Drop for Redis<'_> {
     fn drop(&mut self) {
         self.job("stop");
-    }
-}
-
-/// A Garage with the bucket `media`.
-pub(crate) struct Garage {
-    pub(crate) endpoint: String,
-    pub(crate) key: String,
-    pub(crate) secret: String,
-    _server: Running,
-}
-
-fn port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// Whether a GET is answered by 200.
-fn answers(to: impl ToSocketAddrs, path: &str) -> bool {
-    let Ok(mut stream) = TcpStream::connect(to) else { return false };
-    let mut answer = String::new();
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: a\r\n\r\n").is_ok()
-        && stream.read_to_string(&mut answer).is_ok()
-        && answer.contains(" 200 ")
-}
-
-impl Garage {
-    pub(crate) fn start(folder: &Path, number: u8) -> Option<Self> {
-        let built = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/fedi/tools/bin/garage"));
-        let Some(program) = built.filter(|path| path.is_file()) else {
-            return skipped("no Garage is installed (cargo install garage --root ~/.cache/fedi/tools)");
-        };
-        if !Path::new("/usr/bin/rclone").is_file() {
-            return skipped("rclone is not installed");
-        }
-        fs::create_dir_all(folder).unwrap();
-        let (port, rpc, admin) = (port(), port(), port());
-        let config = format!(
-            "metadata_dir = \"{0}/meta\"\ndata_dir = \"{0}/data\"\ndb_engine = \"sqlite\"\nreplication_factor = 1\n\
-             rpc_bind_addr = \"127.0.0.1:{rpc}\"\nrpc_public_addr = \"127.0.0.1:{rpc}\"\nrpc_secret = \"{1}\"\n\
-             [s3_api]\ns3_region = \"garage\"\napi_bind_addr = \"127.0.0.1:{port}\"\n\
-             [admin]\napi_bind_addr = \"127.0.0.1:{admin}\"\n",
-            folder.display(),
-            "ab".repeat(32),
-        );
-        fs::write(folder.join("garage.toml"), config).unwrap();
-        let (key, secret) = (format!("GK{}", format!("{number:02x}").repeat(12)), format!("{number:02x}").repeat(32));
-        let mut command = alone(&program);
-        command.arg("-c").arg(folder.join("garage.toml"));
-        command.args(["server", "--single-node", "--default-access-key", "--default-bucket"]);
-        command.env("GARAGE_DEFAULT_ACCESS_KEY", &key).env("GARAGE_DEFAULT_SECRET_KEY", &secret);
-        command.env("GARAGE_DEFAULT_BUCKET", "media");
-        let server = Running::start(command, "Garage", || answers(("127.0.0.1", admin), "/health"));
-        let garage = Self { endpoint: format!("http://127.0.0.1:{port}"), key, secret, _server: server };
-        // The bucket is made a moment after the server says that it is healthy.
-        until("Garage's bucket", || garage.rclone().args(["lsf", "g:media"]).output().unwrap().status.success());
-        Some(garage)
-    }
-
-    /// An S3 client that is not ours; the server is `g:`.
-    pub(crate) fn rclone(&self) -> Command {
-        let mut rclone = Command::new("rclone");
-        rclone.env("RCLONE_CONFIG", "/dev/null").env("RCLONE_CONFIG_G_TYPE", "s3").env_remove("AWS_CA_BUNDLE");
-        for (name, value) in [
-            ("PROVIDER", "Other"),
-            ("ENDPOINT", &self.endpoint),
-            ("REGION", "garage"),
-            ("ACCESS_KEY_ID", &self.key),
-            ("SECRET_ACCESS_KEY", &self.secret),
-            ("FORCE_PATH_STYLE", "true"),
-        ] {
-            rclone.env(format!("RCLONE_CONFIG_G_{name}"), value);
-        }
-        rclone
     }
 }

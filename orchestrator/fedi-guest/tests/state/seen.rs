@@ -9,7 +9,8 @@ use std::process::Command;
 use fedi_guest::agent;
 use fedi_guest::protocol::{Call, ErrorReply, RepositoryAccess};
 
-use crate::machine::{Machine, PASSWORD, alone};
+use crate::machine::{Machine, PASSWORD};
+use crate::servers::alone;
 
 /// What is seen of a machine from outside.
 #[derive(Debug, PartialEq, Eq)]

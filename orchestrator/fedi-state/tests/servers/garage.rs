@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Running, port, skipped};
+use super::{Running, alone, port, skipped};
 
 /// A server with one bucket, `media`, and one key.
 pub(crate) struct Garage {
@@ -42,7 +42,7 @@ impl Garage {
         fs::write(&path, config).unwrap();
         let key = format!("GK{}", format!("{number:02x}").repeat(12));
         let secret = format!("{number:02x}").repeat(32);
-        let mut command = Command::new(&program);
+        let mut command = alone(&program);
         command.arg("-c").arg(&path).args(["server", "--single-node", "--default-access-key", "--default-bucket"]);
         command.env("GARAGE_DEFAULT_ACCESS_KEY", &key).env("GARAGE_DEFAULT_SECRET_KEY", &secret);
         command.env("GARAGE_DEFAULT_BUCKET", "media");
@@ -55,6 +55,23 @@ impl Garage {
             output.status.success() && String::from_utf8_lossy(&output.stdout).contains(&key)
         });
         Some(Self { port, key, secret, server })
+    }
+
+    /// An S3 client that is not ours; the server is `g:`.
+    pub(crate) fn rclone(&self) -> Command {
+        let mut rclone = Command::new("rclone");
+        rclone.env("RCLONE_CONFIG", "/dev/null").env("RCLONE_CONFIG_G_TYPE", "s3").env_remove("AWS_CA_BUNDLE");
+        for (name, value) in [
+            ("PROVIDER", "Other"),
+            ("ENDPOINT", &self.endpoint()),
+            ("REGION", "garage"),
+            ("ACCESS_KEY_ID", &self.key),
+            ("SECRET_ACCESS_KEY", &self.secret),
+            ("FORCE_PATH_STYLE", "true"),
+        ] {
+            rclone.env(format!("RCLONE_CONFIG_G_{name}"), value);
+        }
+        rclone
     }
 
     pub(crate) fn endpoint(&self) -> String {

@@ -52,6 +52,15 @@ impl Drop for Running {
     }
 }
 
+/// A program that goes on for long, and holds nothing that is open here: where agents are in
+/// this process, their locks are handed on to programs on purpose.
+pub(crate) fn alone(program: &Path) -> Command {
+    let mut command = Command::new("bash");
+    let close = r#"for fd in $(ls /proc/$$/fd); do [ "$fd" -le 2 ] || eval "exec $fd>&-"; done; exec "$@""#;
+    command.args(["-c", close, "bash"]).arg(program);
+    command
+}
+
 /// A port that nobody has.
 pub(crate) fn port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::tls::Certificate;
-use super::{Running, port, program};
+use super::{Running, alone, port, program};
 
 /// User and password that the server takes.
 pub(crate) const LOGIN: (&str, &str) = ("guest", "p@ss/word of a guest");
@@ -30,7 +30,7 @@ impl Rest {
         let line = format!("{}:{}", LOGIN.0, String::from_utf8(hash).unwrap());
         super::sshd::private(&folder.join("htpasswd"), &line);
         let port = port();
-        let mut command = Command::new(rclone);
+        let mut command = alone(&rclone);
         command.args(["serve", "restic", "--config", "/dev/null", "--addr"]).arg(format!("127.0.0.1:{port}"));
         command.arg("--cert").arg(folder.join("certificate.pem")).arg("--key").arg(folder.join("key.pem"));
         command.arg("--htpasswd").arg(folder.join("htpasswd"));

@@ -7,7 +7,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Running, port, program, skipped};
+use super::{Running, alone, port, program, skipped};
 
 /// A server that lets this user in with one key, for SFTP.
 pub(crate) struct Sshd {
@@ -40,7 +40,7 @@ impl Sshd {
             folder.display()
         );
         fs::write(folder.join("config"), config).unwrap();
-        let mut command = Command::new(sshd);
+        let mut command = alone(&sshd);
         command.args(["-D", "-e", "-f"]).arg(folder.join("config"));
         let mut server = Running::start(command);
         server.until("sshd", || answers(port));
