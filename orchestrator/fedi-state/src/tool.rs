@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
@@ -19,6 +19,8 @@ use crate::work::Work;
 const TICK: i64 = 100_000_000;
 /// Largest answer that is kept, in bytes.
 const MAX_ANSWER: u64 = 256 * 1024 * 1024;
+/// From here on no more of standard error is kept, in bytes.
+const MAX_ERRORS: usize = 16 * 1024 * 1024;
 /// Largest tail of standard error that an error carries, in bytes.
 const MAX_TAIL: usize = 4096;
 
@@ -67,16 +69,27 @@ pub(crate) fn run(
     input: Input<'_>,
     tick: &mut dyn FnMut() -> Result<(), StateError>,
 ) -> Result<Output, StateError> {
-    run_into(work, command, input, Some(collect), tick)
+    run_into(work, command, input, Some(collect), &mut |_| tick())
 }
 
-/// As [`run`], with every line of standard output given to `on_line` as it comes;
+/// As [`run`]; `on_error` is called as often, with what came on standard error since.
+pub(crate) fn heed(
+    work: &Work,
+    command: Command,
+    input: Input<'_>,
+    on_error: &mut dyn FnMut(&str) -> Result<(), StateError>,
+) -> Result<Output, StateError> {
+    run_into(work, command, input, Some(collect), on_error)
+}
+
+/// As [`heed`], with every line of standard output given to `on_line` as it comes;
 /// none is kept.
 pub(crate) fn follow(
     work: &Work,
     command: Command,
     input: Input<'_>,
     on_line: &mut dyn FnMut(&str) -> Result<(), StateError>,
+    on_error: &mut dyn FnMut(&str) -> Result<(), StateError>,
 ) -> Result<Output, StateError> {
     let (send, lines) = mpsc::channel();
     let forward = |stdout: ChildStdout| {
@@ -86,8 +99,10 @@ pub(crate) fn follow(
             Vec::new()
         })
     };
-    let output =
-        run_into(work, command, input, Some(forward), &mut || lines.try_iter().try_for_each(|line| on_line(&line)))?;
+    let output = run_into(work, command, input, Some(forward), &mut |said| {
+        on_error(said)?;
+        lines.try_iter().try_for_each(|line| on_line(&line))
+    })?;
     lines.iter().try_for_each(|line| on_line(&line))?;
     Ok(output)
 }
@@ -100,7 +115,7 @@ pub(crate) fn run_to_file(
     tick: &mut dyn FnMut() -> Result<(), StateError>,
 ) -> Result<Output, StateError> {
     command.stdout(file);
-    run_into(work, command, Input::Nothing, None::<fn(ChildStdout) -> Reader>, tick)
+    run_into(work, command, Input::Nothing, None::<fn(ChildStdout) -> Reader>, &mut |_| tick())
 }
 
 fn run_into(
@@ -108,7 +123,7 @@ fn run_into(
     mut command: Command,
     input: Input<'_>,
     keep: Option<impl FnOnce(ChildStdout) -> Reader>,
-    tick: &mut dyn FnMut() -> Result<(), StateError>,
+    tick: &mut dyn FnMut(&str) -> Result<(), StateError>,
 ) -> Result<Output, StateError> {
     work.check()?;
     let program = name(&command);
@@ -124,7 +139,7 @@ fn run_into(
     }
     let mut group = Group { child: command.spawn().map_err(failed)?, ended: false };
     let stdout = group.child.stdout.take().zip(keep).map(|(stdout, keep)| keep(stdout));
-    let stderr = group.child.stderr.take().map(collect);
+    let mut errors = Errors::of(group.child.stderr.take());
     if let (Some(bytes), Some(mut pipe)) = (bytes, group.child.stdin.take()) {
         // A tool that ends before it has read all says why itself.
         match pipe.write_all(bytes) {
@@ -139,15 +154,14 @@ fn run_into(
             Ok(ready) if ready > 0 => break,
             Ok(_) | Err(rustix::io::Errno::INTR) => {
                 work.check()?;
-                tick()?;
+                tick(errors.news())?;
             }
             Err(error) => return Err(failed(error.into())),
         }
     }
     let status = group.child.wait().map_err(failed)?;
     group.ended = true;
-    let stderr = String::from_utf8_lossy(&finish(stderr)).into_owned();
-    Ok(Output { status, stdout: finish(stdout), stderr })
+    Ok(Output { status, stdout: finish(stdout), stderr: errors.all() })
 }
 
 /// Runs a tool that must succeed; returns what it wrote to standard output.
@@ -179,6 +193,53 @@ fn status(status: ExitStatus) -> String {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "an unknown status".to_owned(),
+    }
+}
+
+/// What a tool writes to standard error, while it runs.
+struct Errors {
+    lines: mpsc::Receiver<String>,
+    text: String,
+}
+
+impl Errors {
+    fn of(stderr: Option<ChildStderr>) -> Self {
+        let (send, lines) = mpsc::channel();
+        if let Some(stderr) = stderr {
+            std::thread::spawn(move || {
+                let mut stderr = BufReader::new(stderr);
+                let mut line = Vec::new();
+                while stderr.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                    // Who no longer listens lets the tool go on; it must not wait for us.
+                    let _ = send.send(String::from_utf8_lossy(&line).into_owned());
+                    line.clear();
+                }
+            });
+        }
+        Self { lines, text: String::new() }
+    }
+
+    /// The lines since the last call.
+    fn news(&mut self) -> &str {
+        let from = self.text.len();
+        while let Ok(line) = self.lines.try_recv() {
+            self.keep(&line);
+        }
+        &self.text[from..]
+    }
+
+    /// All of it, once the tool has ended.
+    fn all(mut self) -> String {
+        while let Ok(line) = self.lines.recv() {
+            self.keep(&line);
+        }
+        self.text
+    }
+
+    fn keep(&mut self, line: &str) {
+        if self.text.len() < MAX_ERRORS {
+            self.text.push_str(line);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::mark::WANTS_MARK;
+use super::retry::Patience;
 use super::{Added, Repository, Stored, with_log};
 use crate::error::StateError;
 use crate::snapshot::{Consistency, Snapshot};
@@ -18,6 +19,8 @@ use crate::work::Work;
 
 /// Begins the tag with the number of a snapshot among those of its deployment.
 pub(super) const NUMBER: &str = "number:";
+/// Length of a whole id.
+const ID: usize = 64;
 /// What restic says when it could not read some of the files.
 const INCOMPLETE: i32 = 3;
 /// `ENOENT`, as restic shows it.
@@ -91,7 +94,7 @@ impl Repository {
         match (output.status.success() || only_moved(stage, &snapshot, &output)?, added) {
             (true, Some(added)) => {
                 // Up to restic 0.16 the summary has a shortened id.
-                let id = self.find(work, &added.id)?.id;
+                let id = if added.id.len() == ID { added.id } else { self.find(work, &added.id)?.id };
                 Ok(Added { id, ..added })
             }
             (_, added) => {
@@ -141,7 +144,8 @@ impl Repository {
         prepared.command.arg(".").current_dir(&root);
         let mut meter = work.meter(format!("store {}", snapshot.deployment), None);
         let mut added = None;
-        let output = tool::follow(work, prepared.command, Input::Nothing, &mut |line| {
+        let mut retries = self.retries(work, Patience::Full);
+        let mut on_line = |line: &str| {
             match serde_json::from_str(line) {
                 Ok(Message::Status { bytes_done, files_done, total_bytes }) => {
                     meter.expect(total_bytes);
@@ -165,7 +169,9 @@ impl Repository {
                 Ok(Message::Error { .. } | Message::Other) | Err(_) => {}
             }
             Ok(())
-        })?;
+        };
+        let mut on_error = |said: &str| retries.heed(said);
+        let output = tool::follow(work, prepared.command, Input::Nothing, &mut on_line, &mut on_error)?;
         meter.finish();
         Ok((with_log(&prepared.files, output), added))
     }

@@ -5,6 +5,9 @@
 use crate::error::{ErrorClass, StateError, no_room};
 use crate::tool::{self, Output};
 
+/// What restic (0.17 on: 15 minutes long) says before it tries something again.
+const RETRIES: &str = " returned error, retrying after ";
+
 /// Parts of restic's messages by what they mean, in the order of being looked for.
 const TEXTS: [(ErrorClass, &[&str]); 7] = [
     (ErrorClass::Password, &["wrong password or no key found"]),
@@ -77,35 +80,50 @@ pub(super) fn failure(location: &str, output: &Output) -> StateError {
     // Its last words on damage only count the errors.
     let first = text.lines().find(|line| class == Some(ErrorClass::Damaged) && by_text(line) == class);
     let said = first.map_or_else(|| said(text), str::trim);
+    match class {
+        Some(class) => described(location, class, text, said),
+        None => tool::failure("restic", output),
+    }
+}
+
+fn described(location: &str, class: ErrorClass, text: &str, said: &str) -> StateError {
     let repository = format!("repository `{location}`");
     let (message, hint) = match class {
-        None => return tool::failure("restic", output),
-        Some(ErrorClass::Password) => (format!("The password of the {repository} is wrong"), None),
-        Some(ErrorClass::Locked) => (
+        ErrorClass::Password => (format!("The password of the {repository} is wrong"), None),
+        ErrorClass::Locked => (
             format!("The {repository} is locked: {}", holder(text).unwrap_or(said)),
             Some("Wait for the other run; if it crashed, its lock is recognised as such and can be removed"),
         ),
-        Some(ErrorClass::NotFound) => (format!("Nothing found in the {repository}: {said}"), None),
-        Some(ErrorClass::Denied) => (
+        ErrorClass::NotFound => (format!("Nothing found in the {repository}: {said}"), None),
+        ErrorClass::Denied => (
             format!("The {repository} refuses the login, or what was to be done: {said}"),
             Some("See which rights its credentials have at the server"),
         ),
-        Some(ErrorClass::Untrusted) => (
+        ErrorClass::Untrusted => (
             format!("The server of the {repository} is not the one that is known: {said}"),
             Some("If it was made anew on purpose, give its new key or certificate authority in the inventory"),
         ),
-        Some(ErrorClass::Unreachable) => (format!("The {repository} does not answer: {said}"), None),
-        Some(ErrorClass::Full) => (format!("The {repository}, or this machine, has no room left: {said}"), None),
-        Some(_) => (
+        ErrorClass::Unreachable => (format!("The {repository} does not answer: {said}"), None),
+        ErrorClass::Full => (format!("The {repository}, or this machine, has no room left: {said}"), None),
+        _ => (
             format!("The {repository} is damaged: {said}"),
             Some("Restore another snapshot, and check the disk below it"),
         ),
     };
-    let error = StateError::refused(class.unwrap_or(ErrorClass::Tool), message);
+    let error = StateError::refused(class, message);
     match hint {
         Some(hint) => error.with_hint(hint),
         None => error,
     }
+}
+
+/// The error that restic tries to get over, if one of its lines says so.
+pub(super) fn retried(location: &str, line: &str) -> Option<StateError> {
+    let (_, said) = line.split_once(RETRIES)?;
+    // After how long, and why.
+    let said = said.split_once(": ").map_or(said, |(_, why)| why).trim();
+    let class = if no_room(said) { Some(ErrorClass::Full) } else { by_text(said) };
+    Some(described(location, class?, said, said))
 }
 
 fn by_status(code: Option<i32>) -> Option<ErrorClass> {

@@ -5,6 +5,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::retry::Patience;
 use super::{Repository, Stored, not_found};
 use crate::error::{ErrorClass, StateError};
 use crate::tool::{self, Input};
@@ -68,7 +69,9 @@ impl Repository {
         prepared.command.args(["backup", "--host", deployment, "--tag", MARK, "--tag", &format!("{MARKS}{id}")]);
         prepared.command.args(["--stdin", "--stdin-filename", MARK]);
         let text = format!("{id} is whole\n");
-        let output = tool::run(work, prepared.command, Input::Bytes(text.as_bytes()), &mut || Ok(()))?;
+        let mut retries = self.retries(work, Patience::Full);
+        let input = Input::Bytes(text.as_bytes());
+        let output = tool::heed(work, prepared.command, input, &mut |said| retries.heed(said))?;
         let output = super::with_log(&prepared.files, output);
         if output.status.success() { Ok(()) } else { Err(self.failure(&output)) }
     }

@@ -26,10 +26,12 @@ mod files;
 mod lock;
 mod mark;
 mod retention;
+mod retry;
 mod ssh;
 
 pub use lock::Lock;
 pub use retention::{Keep, to_forget};
+use retry::Patience;
 pub use ssh::SshLogin;
 
 /// The tag of snapshots from which the application was restored and verified.
@@ -220,7 +222,11 @@ impl Repository {
         let mut prepared = self.prepare(work)?;
         prepared.command.args(["restore", "--verify", id, "--target"]).arg(into);
         let mut meter = work.meter("fetch the snapshot", None);
-        let output = tool::run(work, prepared.command, Input::Nothing, &mut || meter.set(0, 0));
+        let mut retries = self.retries(work, Patience::Full);
+        let output = tool::heed(work, prepared.command, Input::Nothing, &mut |said| {
+            retries.heed(said)?;
+            meter.set(0, 0)
+        });
         let result = output.and_then(|output| {
             let output = with_log(&prepared.files, output);
             if output.status.success() { Ok(()) } else { Err(self.failure(&output)) }
@@ -344,7 +350,10 @@ impl Repository {
     fn run(&self, work: &Work, words: &[&str]) -> Result<Output, StateError> {
         let mut prepared = self.prepare(work)?;
         prepared.command.args(words);
-        let output = tool::run(work, prepared.command, Input::Nothing, &mut || Ok(()))?;
+        // What only asks holds no lock and has nothing to lose.
+        let patience = if words.contains(&"--no-lock") { Patience::Little } else { Patience::Full };
+        let mut retries = self.retries(work, patience);
+        let output = tool::heed(work, prepared.command, Input::Nothing, &mut |said| retries.heed(said))?;
         let output = with_log(&prepared.files, output);
         if output.status.success() { Ok(output) } else { Err(self.failure(&output)) }
     }
