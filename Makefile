@@ -38,7 +38,7 @@ check:
 # One figure, or a quick look: make bench BENCH="--quick state.postgres"
 bench: setup
 	@$(CARGO) build --quiet --locked --release $(MANIFEST) -p fedi -p fedi-bench
-	@target/release/fedi-bench $(BENCH)
+	@PATH="$$(dirname "$$(tests/setup/restic)"):$$PATH" target/release/fedi-bench $(BENCH)
 
 clean-cache:
 	@tests/setup/clean-cache
