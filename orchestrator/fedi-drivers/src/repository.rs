@@ -1,6 +1,6 @@
 //! Repositories of snapshots through restic on the operator's machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -29,6 +29,22 @@ pub struct Way {
     pub s3: Option<S3Access>,
     /// The key of an `sftp:` server; without it, the user's own ssh settings decide.
     pub sftp: Option<SftpAccess>,
+}
+
+impl Way {
+    /// Refuses a folder that is not on this machine: one that only guests have would look
+    /// like a repository that nobody has made yet.
+    fn is_here(&self) -> Result<(), DriverError> {
+        if !self.location.starts_with('/') || Path::new(&self.location).exists() {
+            return Ok(());
+        }
+        Err(DriverError::new(DriverErrorKind::Invalid, "Failed to find a repository")
+            .cause(format!("`{}` is not on this machine", self.location))
+            .hint(
+                "A plain path is looked for on the guest and on this machine: mount here what the guest writes to, \
+                 or say with `operator-location` how this machine reaches it",
+            ))
+    }
 }
 
 /// A repository as the inventory has it, its credentials read.
@@ -123,6 +139,7 @@ impl ResticRepositories {
     ) -> Result<T, DriverError> {
         let (opened, settings) = self.open(repository, deployment).await?;
         let message = format!("Failed to {what} in repository `{repository}`");
+        settings.operator.is_here().map_err(|missing| DriverError { message: message.clone(), ..missing })?;
         let done = tokio::task::spawn_blocking(move || work(&opened, &settings, &Work::default())).await;
         match done {
             Ok(done) => done.map_err(|error| driver_error(&message, &error)),
@@ -372,6 +389,18 @@ mod tests {
         let wanted = b"204c23d59d2ae3128f6e1f3fcd5c2d55841095bbbd3c8c37852897fbfb7a5950";
         assert_eq!(own.expose(), wanted);
         assert_ne!(own.expose(), of_its_own(&kept, &DeploymentName::new("masto").unwrap()).expose());
+    }
+
+    #[test]
+    fn a_folder_that_is_not_here_is_told() {
+        let place = tempfile::tempdir().unwrap();
+        let way = |location: String| Way { location, rest: None, s3: None, sftp: None };
+        let here = place.path().display().to_string();
+        assert!(way(here.clone()).is_here().is_ok());
+        assert!(way("sftp:user@host:/srv/none".to_owned()).is_here().is_ok());
+        let error = way(format!("{here}/none")).is_here().unwrap_err();
+        assert_eq!(error.causes, [format!("`{here}/none` is not on this machine")]);
+        assert!(error.hint.unwrap().contains("operator-location"));
     }
 
     #[test]

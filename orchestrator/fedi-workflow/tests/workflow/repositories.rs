@@ -201,4 +201,16 @@ async fn one_repository_for_both_tells_them_apart() {
     let gone = desk.repositories.prune(&main_repository(), &name("matrix")).await.unwrap();
     assert_eq!(gone, [both[0].id.clone()]);
     assert_eq!(listed(&site, "other").await, theirs);
+
+    // A folder that guests have and this machine has not is no empty repository.
+    let main = site.wiring.layout.repositories().join("main");
+    let aside = main.with_file_name("aside");
+    fs::rename(&main, &aside).unwrap();
+    for error in [desk.snapshots(&name("other")).await.unwrap_err(), desk.incomplete(&name("other")).await.unwrap_err()]
+    {
+        let WorkflowError::Driver(error) = error else { panic!("{error:?}") };
+        assert_eq!(error.causes, [format!("`{}` is not on this machine", main.display())]);
+    }
+    fs::rename(&aside, &main).unwrap();
+    assert_eq!(listed(&site, "other").await, theirs);
 }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use fedi_engine::drivers::StoredSnapshot;
+use fedi_model::inventory::BackupRepository;
 use fedi_model::name::{DeploymentName, RepositoryName};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -47,6 +48,10 @@ pub(crate) async fn run(args: &List, global: &Global, ui: Ui) -> Result<Exit, Co
     let mut snapshots = Vec::new();
     for name in names(&args.deployments, &context, &workshop.desk)? {
         let (repository, stored) = workshop.desk.snapshots(&name).await?;
+        let file = context.folder.fedi().backups.get(&repository);
+        if let Some(note) = file.filter(|_| stored.is_empty()).and_then(|file| looked_for(file, &repository, &name)) {
+            ui.say(&note);
+        }
         snapshots.extend(stored.into_iter().map(|one| listed(one, &name, &repository, true)));
         let incomplete = workshop.desk.incomplete(&name).await?;
         snapshots.extend(incomplete.into_iter().map(|one| listed(one, &name, &repository, false)));
@@ -82,5 +87,31 @@ fn listed(one: StoredSnapshot, deployment: &DeploymentName, repository: &Reposit
         proved: one.is_proved(),
         complete,
         id: one.id,
+    }
+}
+
+/// Where nothing was found, if that is a folder: one that is not mounted is there and empty.
+fn looked_for(file: &BackupRepository, repository: &RepositoryName, deployment: &DeploymentName) -> Option<String> {
+    let place = file.operator_location.as_ref().unwrap_or(&file.location);
+    place.starts_with('/').then(|| {
+        format!(
+            "Nothing of `{deployment}` is in `{place}` on this machine, where repository `{repository}` is looked for"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_in_which_nothing_is_found_is_named() {
+        let said = |text: &str| {
+            let name = (RepositoryName::new("main").unwrap(), DeploymentName::new("matrix").unwrap());
+            looked_for(&serde_json::from_str(text).unwrap(), &name.0, &name.1)
+        };
+        assert!(said(r#"{ "location": "/srv/backup" }"#).unwrap().contains("`/srv/backup` on this machine"));
+        assert_eq!(said(r#"{ "location": "/srv/backup", "operator-location": "sftp:root@guest:/srv/backup" }"#), None);
+        assert_eq!(said(r#"{ "location": "rest:https://host/" }"#), None);
     }
 }
