@@ -187,19 +187,16 @@ fn with_login(location: &str, login: Option<&RestLogin>) -> Result<String, Drive
     Ok(format!("rest:{url}"))
 }
 
-/// What to do about a repository that is locked.
-pub(crate) const LOCKED: &str = "Wait for the other run. A lock that a crash left behind is removed by `fedi backup check --unlock`, at the latest \
-     half an hour later";
-
 /// What a failure of the state's library means for a step.
 pub fn driver_error(message: &str, error: &StateError) -> DriverError {
     let kind = match error.class() {
-        ErrorClass::Unreachable | ErrorClass::Locked | ErrorClass::Full => DriverErrorKind::Unavailable,
+        ErrorClass::Unreachable | ErrorClass::Locked => DriverErrorKind::Unavailable,
         ErrorClass::Password | ErrorClass::Denied => DriverErrorKind::Denied,
         ErrorClass::NotEmpty | ErrorClass::Untrusted => DriverErrorKind::Foreign,
         ErrorClass::Missing | ErrorClass::NotFound | ErrorClass::Incompatible => DriverErrorKind::Invalid,
         ErrorClass::Cancelled => DriverErrorKind::Interrupted,
         ErrorClass::Io
+        | ErrorClass::Full
         | ErrorClass::Tool
         | ErrorClass::Floor
         | ErrorClass::Changed
@@ -208,9 +205,12 @@ pub fn driver_error(message: &str, error: &StateError) -> DriverError {
     };
     let made = DriverError::new(kind, message).because(error);
     let hint = match (error.hint(), error.class()) {
-        (_, ErrorClass::Locked) => Some(LOCKED.to_owned()),
         (Some(hint), _) => Some(hint.to_owned()),
         (None, ErrorClass::Missing) => Some("Install restic on this machine".to_owned()),
+        (None, ErrorClass::Full) => Some("Make room where the repository is, or on this machine".to_owned()),
+        (None, ErrorClass::Unreachable) => {
+            Some("See whether its server runs, and whether this machine reaches it".to_owned())
+        }
         (None, ErrorClass::Password) => Some(
             "Was the repository made by another inventory? Set its password with `fedi secret set backups`".to_owned(),
         ),

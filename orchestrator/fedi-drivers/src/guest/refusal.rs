@@ -3,17 +3,12 @@
 use fedi_engine::drivers::{DriverError, DriverErrorKind};
 use fedi_guest::protocol::{ErrorKind, ErrorReply};
 
-use crate::repository::LOCKED;
-
 /// What the agent on the guest of `deployment` said, as a driver's error.
 pub fn refusal(deployment: &str, error: ErrorReply) -> DriverError {
     let kind = match error.kind {
-        ErrorKind::DiskFull
-        | ErrorKind::Busy
-        | ErrorKind::Timeout
-        | ErrorKind::Changed
-        | ErrorKind::Locked
-        | ErrorKind::Unreachable => DriverErrorKind::Unavailable,
+        ErrorKind::Busy | ErrorKind::Timeout | ErrorKind::Changed | ErrorKind::Locked | ErrorKind::Unreachable => {
+            DriverErrorKind::Unavailable
+        }
         ErrorKind::Permission | ErrorKind::Password | ErrorKind::Denied => DriverErrorKind::Denied,
         ErrorKind::WrongGuest | ErrorKind::StaleEpoch | ErrorKind::NotEmpty | ErrorKind::Untrusted => {
             DriverErrorKind::Foreign
@@ -25,10 +20,9 @@ pub fn refusal(deployment: &str, error: ErrorReply) -> DriverError {
         | ErrorKind::Protocol
         | ErrorKind::Missing
         | ErrorKind::Incompatible => DriverErrorKind::Invalid,
+        // No room does not come by waiting a moment, and an application may be stopped meanwhile.
         _ => DriverErrorKind::Failed,
     };
-    // The guest knows no commands of the operator's.
-    let hint = if error.kind == ErrorKind::Locked { Some(LOCKED.to_owned()) } else { error.hint };
     let message = format!("Guest `{deployment}`: {}", error.message);
-    DriverError { message, causes: error.causes, hint, left: None, kind }
+    DriverError { message, causes: error.causes, hint: error.hint, left: None, kind }
 }

@@ -27,6 +27,7 @@ const TEXTS: [(ErrorClass, &[&str]); 7] = [
             "invalid signature",
             "no such key: ",
             "permission denied (",
+            "read-only file system",
             "signaturedoesnotmatch",
             "too many authentication failures",
         ],
@@ -79,7 +80,14 @@ pub(super) fn failure(location: &str, output: &Output) -> StateError {
         if no_room(text) { Some(ErrorClass::Full) } else { by_text(text).or_else(|| by_status(output.status.code())) };
     // Its last words on damage only count the errors.
     let first = text.lines().find(|line| class == Some(ErrorClass::Damaged) && by_text(line) == class);
-    let said = first.map_or_else(|| said(text), str::trim);
+    // A folder's refusal stands above restic's own stack.
+    let refused = || text.lines().rev().find(|line| class == Some(ErrorClass::Denied) && by_text(line) == class);
+    let last = said(text);
+    let said = match first {
+        Some(line) => line.trim(),
+        None if by_text(last) == class => last,
+        None => refused().map_or(last, str::trim),
+    };
     match class {
         Some(class) => described(location, class, text, said),
         None => tool::failure("restic", output),
@@ -92,7 +100,7 @@ fn described(location: &str, class: ErrorClass, text: &str, said: &str) -> State
         ErrorClass::Password => (format!("The password of the {repository} is wrong"), None),
         ErrorClass::Locked => (
             format!("The {repository} is locked: {}", holder(text).unwrap_or(said)),
-            Some("Wait for the other run; if it crashed, its lock is recognised as such and can be removed"),
+            Some("Wait for the other run; what a crash left locked is set free by `fedi backup check --unlock`"),
         ),
         ErrorClass::NotFound => (format!("Nothing found in the {repository}: {said}"), None),
         ErrorClass::Denied => (
@@ -160,6 +168,20 @@ fn holder(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_can_only_be_read_is_told_without_restics_stack() {
+        use std::os::unix::process::ExitStatusExt;
+        let stderr = "Save(<lock/ab>) returned error, retrying after 1s: open /x/locks/ab: read-only file system\n\
+                      open /x/locks/ab: read-only file system\nmain.main\n\t/restic/main.go:98\n\
+                      unable to create lock in backend";
+        let status = std::process::ExitStatus::from_raw(1 << 8);
+        let error = failure("/x", &Output { status, stdout: Vec::new(), stderr: stderr.to_owned() });
+        assert_eq!(error.class(), ErrorClass::Denied);
+        let said =
+            "The repository `/x` refuses the login, or what was to be done: open /x/locks/ab: read-only file system";
+        assert_eq!(error.to_string(), said);
+    }
 
     #[test]
     fn texts_of_restic_0_14_to_0_18() {

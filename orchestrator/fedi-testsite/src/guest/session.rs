@@ -115,7 +115,7 @@ impl StandInGuests {
 }
 
 pub(super) fn full(state: &GuestState) -> DriverError {
-    DriverError::new(DriverErrorKind::Unavailable, format!("Guest `{}`: Failed to write a file", state.name))
+    DriverError::new(DriverErrorKind::Failed, format!("Guest `{}`: Failed to write a file", state.name))
         .cause("No space left on device (os error 28)")
         .hint("Grow the state disk (`resources.state-gib`), or make room on the guest")
 }

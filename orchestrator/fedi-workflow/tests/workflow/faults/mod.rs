@@ -8,6 +8,7 @@ mod image;
 mod journal;
 mod names;
 mod powerdns;
+mod repository;
 mod stopped;
 
 use fedi_engine::Outcome;
