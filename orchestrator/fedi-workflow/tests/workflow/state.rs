@@ -88,7 +88,7 @@ async fn a_snapshot_that_does_not_fit_on_the_disk_is_refused() {
 
 #[tokio::test]
 async fn a_password_that_only_one_key_reads_is_refused() {
-    let mut bed = SiteBed::new(Task::Change).await;
+    let mut bed = SiteBed::new(Task::Rotate).await;
     bed.site.wiring.layout.write_fedi(&[], "");
     bed.site.reopen();
     let error = bed.site.wiring.desk.backup(&matrix(), None).await.unwrap_err();
