@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use reqwest::header::{CONTENT_LENGTH, RANGE};
+use reqwest::header::{CONTENT_LENGTH, ETAG, RANGE};
 use reqwest::{Body, Response, StatusCode};
 use rusty_s3::actions::{CreateMultipartUpload, ListObjectsV2, S3Action};
 use rusty_s3::{Bucket, Credentials, UrlStyle};
@@ -40,6 +40,14 @@ pub struct End {
     bucket: Arc<Bucket>,
     credentials: Arc<Credentials>,
     parts_from: u64,
+}
+
+/// An object as it was when it was read, which may be later than it was listed.
+pub(super) struct Fetched {
+    pub size: u64,
+    pub sha256: String,
+    pub etag: Option<String>,
+    pub headers: BTreeMap<String, String>,
 }
 
 /// An object as a listing has it.
@@ -137,15 +145,13 @@ impl End {
         Ok((listed, page.next_continuation_token))
     }
 
-    /// Reads an object into a file, or only digests it; returns size, SHA-256 and headers.
-    pub(super) async fn get(
-        &self,
-        key: &str,
-        to: Option<&Path>,
-    ) -> Result<(u64, String, BTreeMap<String, String>), StateError> {
+    /// Reads an object into a file, or only digests it.
+    pub(super) async fn get(&self, key: &str, to: Option<&Path>) -> Result<Fetched, StateError> {
         let what = format!("read `{}`", key.escape_debug());
         let response = self.fetch(key, None).await?;
         let headers = headers(&response);
+        let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok());
+        let etag = etag.map(|etag| etag.trim_matches('"').to_owned());
         let mut file = match to {
             Some(path) => Some(tokio::fs::File::create(path).await.map_err(StateError::file("write", path))?),
             None => None,
@@ -163,7 +169,7 @@ impl End {
         if let (Some(file), Some(path)) = (&mut file, to) {
             file.flush().await.map_err(StateError::file("write", path))?;
         }
-        Ok((size, format!("{:x}", hash.finalize()), headers))
+        Ok(Fetched { size, sha256: format!("{:x}", hash.finalize()), etag, headers })
     }
 
     /// An object's headers that come along.

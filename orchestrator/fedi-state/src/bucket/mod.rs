@@ -26,7 +26,7 @@ mod listed;
 mod mirror;
 
 pub use end::End;
-use end::{Listed, Source};
+use end::{Fetched, Listed, Source};
 use listed::Objects;
 
 /// Objects that are moved side by side.
@@ -75,7 +75,14 @@ impl Bucket {
         }
     }
 
-    async fn copy(&self, work: &Work, stage: &ItemStage, last: bool) -> Result<(ObservedBucket, Delta), StateError> {
+    /// One round; the last one says how consistent the capture is to be.
+    async fn copy(
+        &self,
+        work: &Work,
+        stage: &ItemStage,
+        capture: Option<Consistency>,
+    ) -> Result<(ObservedBucket, Delta), StateError> {
+        let last = capture.is_some();
         let previous = stage.memory.with_extension("previous");
         if stage.memory.exists() {
             std::fs::rename(&stage.memory, &previous).map_err(StateError::file("move", &stage.memory))?;
@@ -111,12 +118,11 @@ impl Bucket {
             let fetched = futures::stream::iter(wanted.into_iter().map(|object| self.fetch(&objects, object)));
             let mut fetched = fetched.buffer_unordered(AT_ONCE);
             while let Some(line) = fetched.next().await {
-                let Some(line) = line? else {
-                    if last {
-                        return Err(moved(self.end.name()));
-                    }
-                    continue;
-                };
+                let (line, is_as_listed) = line?;
+                if capture == Some(Consistency::Quiesced) && !is_as_listed {
+                    return Err(moved(self.end.name()));
+                }
+                let Some(line) = line else { continue };
                 delta.bytes += line.size;
                 delta.count += 1;
                 meter.add(line.size, 1)?;
@@ -139,23 +145,29 @@ impl Bucket {
         Ok((observed, delta))
     }
 
-    /// Brings one object into the stage; `None` if it is gone.
-    async fn fetch(&self, objects: &Path, object: Listed) -> Result<Option<Line>, StateError> {
+    /// Brings one object into the stage as it is by now, `None` if it is gone; and whether it
+    /// is the one that was listed.
+    async fn fetch(&self, objects: &Path, object: Listed) -> Result<(Option<Line>, bool), StateError> {
         let name = sums::hex(object.key.as_bytes());
         let file = format!("{}/{}", &name[..2], &name[2..]);
         let path = objects.join(&file);
         let folder = objects.join(&name[..2]);
         std::fs::create_dir_all(&folder).map_err(StateError::file("make", &folder))?;
-        let (size, sha256, headers) = match self.end.get(&object.key, Some(&path)).await {
-            Ok(found) => found,
-            Err(error) if error.class() == ErrorClass::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        if size != object.size {
-            return Ok(None);
+        let Listed { key, etag: listed, modified, size: listed_size } = object;
+        match self.end.get(&key, Some(&path)).await {
+            Ok(Fetched { size, sha256, etag: found, headers }) => {
+                let etag = found.unwrap_or_else(|| listed.clone());
+                let is_as_listed = etag == listed && size == listed_size;
+                Ok((Some(Line { key, size, etag, modified, sha256, headers, file }), is_as_listed))
+            }
+            Err(error) if error.class() == ErrorClass::NotFound => match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(StateError::file("remove", &path)(error))
+                }
+                _ => Ok((None, false)),
+            },
+            Err(error) => Err(error),
         }
-        let Listed { key, etag, modified, .. } = object;
-        Ok(Some(Line { key, size, etag, modified, sha256, headers, file }))
     }
 
     /// Refuses a capture of a bucket that somebody wrote to meanwhile.
@@ -245,7 +257,7 @@ impl Bucket {
             let same =
                 object.size == line.size && (object.etag == line.etag || !(is_md5(&object.etag) && is_md5(&line.etag)));
             // An ETag that is no digest of the content says nothing; the content does.
-            if !same || (object.etag != line.etag && self.end.get(&line.key, None).await?.1 != line.sha256) {
+            if !same || (object.etag != line.etag && self.end.get(&line.key, None).await?.sha256 != line.sha256) {
                 return differs(format!("`{}` has another content", line.key.escape_debug()));
             }
             read += u64::from(object.etag != line.etag);
@@ -262,12 +274,12 @@ impl Bucket {
 
 impl Kind for Bucket {
     fn presync(&self, work: &Work, stage: &ItemStage) -> Result<Delta, StateError> {
-        Ok(run(self.copy(work, stage, false))?.1)
+        Ok(run(self.copy(work, stage, None))?.1)
     }
 
     fn capture(&self, work: &Work, stage: &ItemStage, consistency: Consistency) -> Result<Observed, StateError> {
         run(async {
-            let (observed, _) = self.copy(work, stage, true).await?;
+            let (observed, _) = self.copy(work, stage, Some(consistency)).await?;
             if consistency == Consistency::Quiesced {
                 self.unmoved(&stage.folder.join("inventory.jsonl")).await?;
             }

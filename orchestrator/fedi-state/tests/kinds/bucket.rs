@@ -1,8 +1,10 @@
 //! `bucket` against real Garages, two of them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
 
 use fedi_model::SecretName;
 use fedi_model::manifest::Bucket as Declared;
@@ -10,6 +12,7 @@ use fedi_state::bucket::{Bucket, End};
 use fedi_state::{Consistency, ErrorClass, Kind, Observed};
 use rusty_s3::actions::S3Action as _;
 
+use crate::servers::between::between;
 use crate::servers::garage::Garage;
 use crate::servers::port;
 use crate::support::{Place, alter_one_byte};
@@ -145,6 +148,57 @@ fn a_bucket_comes_back_at_another_endpoint_with_other_keys() {
     assert_eq!(there.contents(&place.work).unwrap(), None);
     there.restore(&place.work, &item, &observed).unwrap();
     there.verify(&place.work, &item, &observed).unwrap();
+}
+
+/// Objects that become others, larger ones, and none between being listed and being read.
+#[test]
+fn a_bucket_in_use_comes_back_as_it_was_read() {
+    let place = Place::new();
+    let Some((source, target)) = pair(&place) else { return };
+    let source = Arc::new(source);
+    for number in 0..10 {
+        source.put(&format!("objects/{number}"), b"one content");
+    }
+    let written = Arc::clone(&source);
+    let once = Mutex::new(BTreeSet::new());
+    let meanwhile = move |request: &str| {
+        let key = request.strip_prefix("GET /media/").and_then(|rest| rest.split('?').next()).unwrap_or_default();
+        if !once.lock().unwrap().insert(key.to_owned()) {
+            return;
+        }
+        match key {
+            "objects/3" => written.put(key, b"new content"),
+            "objects/5" => written.put(key, b"a longer content than it was"),
+            "objects/7" => written.remove(key),
+            _ => {}
+        }
+    };
+    let front = between(source.port, Arc::new(meanwhile));
+    let secret = source.secret.clone().into();
+    let end = End::new(&format!("http://127.0.0.1:{front}"), "garage", "media", &source.key, &secret).unwrap();
+    let (here, item) = (Bucket::new(declared(&source), end), place.item("media"));
+    let observed = here.capture(&place.work, &item, Consistency::Live).unwrap();
+    assert_eq!((figures(&observed).objects, figures(&observed).bytes), (9, 8 * 11 + 28));
+    let there = target.kind();
+    there.restore(&place.work, &item, &observed).unwrap();
+    there.verify(&place.work, &item, &observed).unwrap();
+    assert!(target.get("objects/3").ends_with("new content"));
+    // Where nobody may write any more, each of them is a reason to refuse.
+    for (key, content) in [("objects/3", Some("else content")), ("objects/5", Some("short")), ("objects/6", None)] {
+        let (written, done) = (Arc::clone(&source), Mutex::new(false));
+        let meanwhile = move |request: &str| {
+            if request.starts_with(&format!("GET /media/{key}?"))
+                && !std::mem::replace(&mut *done.lock().unwrap(), true)
+            {
+                content.map_or_else(|| written.remove(key), |content| written.put(key, content.as_bytes()));
+            }
+        };
+        let front = between(source.port, Arc::new(meanwhile));
+        let end = End::new(&format!("http://127.0.0.1:{front}"), "garage", "media", &source.key, &secret).unwrap();
+        let here = Bucket::new(declared(&source), end);
+        let error = here.capture(&place.work, &place.item("still"), Consistency::Quiesced).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Changed, "{key}: {error}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! tests include this folder by its path.
 #![allow(dead_code, reason = "each crate that includes it uses another part")]
 
+pub(crate) mod between;
 pub(crate) mod cut;
 pub(crate) mod garage;
 pub(crate) mod rest;
