@@ -124,6 +124,16 @@ fn a_quiesced_backup_that_fails_is_told_and_the_application_runs() {
         let text = metrics(&machine);
         assert!(text.contains("fedi_backup_last_run_success{deployment=\"toy\",app=\"toy\"} 0\n"), "{text}");
     }
+    // A queue that never drains: it is not stopped, and the backup has failed.
+    let (before, jobs) = ((machine.seen(), snapshots(&repository)), machine.jobs().len());
+    machine.declare(|app| app["hooks"]["drain"]["timeout"] = "1s".into());
+    machine.set("toy-drain.service.hangs", "");
+    assert_eq!(back_up(&machine).unwrap_err().kind(), ErrorKind::Timeout);
+    fs::remove_file(machine.root().join("units/toy-drain.service.hangs")).unwrap();
+    assert_eq!((machine.seen(), snapshots(&repository)), before);
+    assert!(!machine.jobs()[jobs..].contains(&"stop fedi-toy.target".to_owned()), "{:?}", machine.jobs());
+    let failed = machine.call(BackupStatusRequest { app: toy() }).unwrap().last_failure.unwrap();
+    assert!(failed.error.unwrap().contains("toy-drain.service"));
     // The next good one takes the failure away.
     back_up(&machine).unwrap();
     assert_eq!(machine.call(BackupStatusRequest { app: toy() }).unwrap().last_failure, None);

@@ -7,7 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use fedi_guest::agent;
-use fedi_guest::protocol::{ErrorKind, LeaseRevoke, RepositoryAccess, StateCaptured, StateRestore, StateVerify};
+use fedi_guest::protocol::{
+    ErrorKind, LeaseRevoke, RepositoryAccess, SecretValue, StateCaptured, StateRestore, StateVerify,
+};
 use fedi_model::state::Consistency::DumpThenFiles;
 
 use crate::machine::{Machine, captures, repository, restores, toy};
@@ -197,6 +199,26 @@ fn places_that_are_not_empty() {
     assert!(error.message.contains("database toy"), "{error}");
     target.sql("toy", "DROP TABLE notes; CREATE TABLE mine (n int)");
     target.sql("toy", "DROP TABLE mine");
+    // One file of somebody's: not even the database is begun with.
+    target.write("/var/lib/toy/mine", b"mine");
+    let error = agent::call(&target.guest(), it.request(), &mut |_| {}).unwrap_err().reply();
+    assert_eq!((error.kind, error.hint.is_some()), (ErrorKind::NotEmpty, true), "{error:?}");
+    assert!(error.message.contains("/var/lib/toy"), "{error}");
+    assert_eq!(fs::read(target.path("/var/lib/toy/mine")).unwrap(), b"mine");
+    assert_eq!(target.sql("toy", "SELECT count(*) FROM pg_class WHERE relname = 'notes'"), "0");
+    fs::remove_file(target.path("/var/lib/toy/mine")).unwrap();
+    it.comes_back(&target);
+}
+
+#[test]
+fn a_repository_that_another_password_does_not_open() {
+    let Some(it) = Captured::new(|_| ()) else { return };
+    let target = Machine::dormant("1.5").unwrap();
+    let mut request = it.request();
+    request.repository.password = SecretValue::new("another secret");
+    let error = target.untouched(&it.repository, request);
+    assert_eq!(error.kind, ErrorKind::Password, "{error}");
+    assert!(!format!("{error:?}").contains("another secret"));
     it.comes_back(&target);
 }
 
