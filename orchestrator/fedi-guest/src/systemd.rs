@@ -119,6 +119,21 @@ fn parse_failed(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// Lets systemd forget the failures of what timers start: the backup of last night, a
+/// renewal. A switch counts every unit that has failed, whenever that was, and so none would
+/// succeed until the next run does; what failed has been told, and is started again.
+pub(crate) fn forget_past_runs(guest: &Guest) -> Result<(), GuestError> {
+    let names: Vec<String> = failed(guest)?.into_iter().filter(|name| check_name(name).is_ok()).collect();
+    let past = show(guest, &names)?.into_iter().filter(|shown| shown.triggered).map(|shown| shown.unit.name);
+    let past: Vec<String> = past.collect();
+    if past.is_empty() {
+        return Ok(());
+    }
+    let mut systemctl = guest.command("systemctl");
+    systemctl.args(["reset-failed", "--"]).args(&past);
+    command::succeed(systemctl, SHORT).map(drop)
+}
+
 /// Runs `systemctl <verb> <unit>`. `Ok(false)` if the unit's job failed.
 pub(crate) fn job(guest: &Guest, verb: &str, unit: &str, limit: Duration) -> Result<bool, GuestError> {
     check_name(unit)?;

@@ -47,6 +47,8 @@ impl Launcher for Threads<'_> {
 
 fn fixture() -> Fixture {
     let root = tempfile::tempdir().unwrap();
+    // Never the machine's own.
+    fedi_test::program(&root.path().join("systemctl"), "#!/bin/sh\n");
     let guest = Guest::in_folder(root.path(), root.path());
     Fixture { root, guest }
 }
@@ -140,6 +142,21 @@ fn failed_it_is_rolled_back() {
     assert_eq!((status.as_str(), output.last().map(String::as_str)), ("exit status 4", Some("cannot do it")));
     assert_eq!((running(&fixture.guest).unwrap(), fixture.boots()), (Some(good.clone()), Some(good)));
     assert_eq!(fixture.log(), ["a test", "a boot", "b test", "a test"]);
+}
+
+#[test]
+fn what_a_timer_ran_before_does_not_count() {
+    let fixture = fixture();
+    let log = fixture.guest.path("/log");
+    let units = "printf 'backup.service loaded failed failed x\\nworker.service loaded failed failed x\\n'";
+    let shown = "printf 'Id=backup.service\\nTriggeredBy=backup.timer\\n\\nId=worker.service\\n'";
+    let script = format!(
+        "#!/bin/sh\ncase $1 in\nlist-units) {units} ;;\nshow) {shown} ;;\n*) echo \"$@\" >>{} ;;\nesac\n",
+        log.display()
+    );
+    fedi_test::program(&fixture.root.path().join("systemctl"), &script);
+    fixture.install(&fixture.system('a', ""));
+    assert_eq!(fixture.log(), ["reset-failed -- backup.service", "a test", "a boot"]);
 }
 
 #[test]
