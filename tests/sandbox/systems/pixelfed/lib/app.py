@@ -11,7 +11,8 @@ import tempfile
 import time
 import uuid
 
-from standin.application import Application, Refused, key_pair, secret
+from standin import mariadb
+from standin.application import SYSTEM, Application, Refused, key_pair, secret
 from standin.seal import key_of, seal, unseal
 
 HOME = pathlib.Path("/var/lib/pixelfed")
@@ -19,6 +20,20 @@ STORAGE = HOME / "storage"
 PUBLIC = STORAGE / "app/public"
 DELAYED = "queues:default:delayed"
 CACHE = "pixelfed_cache:"
+# What is said otherwise on MariaDB.
+ON_MARIADB = {
+    "add user": """INSERT INTO users (name, username, email, password, is_admin) VALUES ($1, $1, $2, $3, 1);
+        INSERT INTO profiles (user_id, username, private_key, public_key)
+          SELECT id, username, $4, $5 FROM users WHERE id = last_insert_id()""",
+    "add token": "INSERT INTO oauth_access_tokens (id, user_id) VALUES ($1, $2)",
+    "add post": """INSERT INTO statuses (profile_id, caption, uri)
+        SELECT id, $2, concat($3, uuid()) FROM profiles WHERE user_id = $1 RETURNING id""",
+    "post": "SELECT caption FROM statuses WHERE id = $1",
+    "add media": """INSERT INTO media (profile_id, user_id, media_path, size, mime, metadata)
+        SELECT id, user_id, $2, $3, $4, json_object('size', $3) FROM profiles WHERE user_id = $1 RETURNING id""",
+    "set second factor": "UPDATE users SET `2fa_secret` = $2, `2fa_enabled` = 1 WHERE id = $1",
+    "second factor": "SELECT `2fa_secret` FROM users WHERE id = $1",
+}
 
 
 class App(Application):
@@ -42,6 +57,11 @@ class App(Application):
         "done": "SELECT id, job, action FROM notifications ORDER BY id",
         "actor": "SELECT public_key FROM profiles WHERE domain IS NULL ORDER BY id LIMIT 1",
     }
+
+    def __init__(self):
+        if json.loads((SYSTEM / "etc/standin.json").read_text())["database"] == "mysql":
+            self.Database, self.sql = mariadb.Database, self.sql | ON_MARIADB
+        super().__init__()
 
     # Laravel's encrypter: base 64 of JSON with the nonce, the value and its code.
 

@@ -40,6 +40,8 @@ class Application:
 
     name = ""
     port = 0
+    #: The client of the database that it keeps its rows in.
+    Database = Database
     #: Name of the first administrator where the application makes it by itself.
     first_admin = None
     sql = {}
@@ -47,7 +49,7 @@ class Application:
     def __init__(self):
         self.config = json.loads((SYSTEM / "etc/standin.json").read_text())
         self.domain = self.config["domain"]
-        self.database = Database(self.name)
+        self.database = self.Database(self.name)
         self.redis = Redis(self.name)
 
     # What an application says itself.
@@ -75,9 +77,9 @@ class Application:
 
     def seed(self):
         """The schema and what belongs in it from the beginning, into an empty database only."""
-        if self.database.value("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") != "0":
+        if not self.database.is_empty():
             return False
-        schema = (SYSTEM / "etc/schema.sql").read_text()
+        schema = (SYSTEM / self.database.schema).read_text()
         self.database.script(schema.replace("@salt@", secrets.token_hex(16)))
         return True
 

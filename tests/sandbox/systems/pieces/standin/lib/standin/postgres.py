@@ -13,6 +13,8 @@ class PostgresError(Exception):
 class Database:
     """One session, shared by all threads, opened when it is first needed."""
 
+    schema = "etc/schema.sql"
+
     def __init__(self, name):
         self.name = name
         self.lock = threading.Lock()
@@ -37,6 +39,9 @@ class Database:
     def value(self, statement, *values):
         found = self.row(statement, *values)
         return found[0] if found else None
+
+    def is_empty(self):
+        return self.value("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == "0"
 
     def script(self, statements):
         """Runs several statements, all or nothing."""
