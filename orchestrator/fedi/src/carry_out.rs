@@ -8,7 +8,7 @@ use fedi_model::event::EventLine;
 use fedi_model::plan::Plan;
 use fedi_model::run::RunId;
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::context::{Workshop, ways_on};
 use crate::error::{CommandError, Exit};
@@ -51,7 +51,9 @@ pub(crate) async fn carry_out(workshop: &Workshop, ui: Ui, work: Work) -> Result
     let watcher = Arc::clone(&progress);
     let observer = Arc::new(move |line: &EventLine| watcher.line(line));
     let engine = workshop.engine(observer);
-    let listener = tokio::spawn(listen(engine.interrupt(), Arc::clone(&progress)));
+    // From here on, not from when the task first runs.
+    let signals = (signal(SignalKind::interrupt()).ok(), signal(SignalKind::terminate()).ok());
+    let listener = tokio::spawn(listen(signals, engine.interrupt(), Arc::clone(&progress)));
     let outcome = match work {
         Work::Start(plan) => engine.start(&plan).await,
         Work::Resume(run) => engine.resume(run).await,
@@ -63,10 +65,8 @@ pub(crate) async fn carry_out(workshop: &Workshop, ui: Ui, work: Work) -> Result
 }
 
 /// The first signal asks, the second ends the process: the journal knows where it was.
-async fn listen(interrupt: Interrupt, progress: Arc<Progress>) {
-    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        return;
-    };
+async fn listen(signals: (Option<Signal>, Option<Signal>), interrupt: Interrupt, progress: Arc<Progress>) {
+    let (Some(mut int), Some(mut term)) = signals else { return };
     let mut asked = false;
     loop {
         tokio::select! {

@@ -158,10 +158,11 @@ impl SshTarget {
         std::iter::once("ssh".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
     }
 
-    /// `ssh` to the guest, to run `command`.
+    /// `ssh` to the guest, to run `command`. In a process group of its own: Ctrl-C is for
+    /// fedi, which lets the guest come to a safe point first.
     pub fn command(&self, command: &str) -> Command {
         let mut ssh = Command::new("ssh");
-        ssh.args(self.options()).arg(self.destination(false)).arg(command).kill_on_drop(true);
+        ssh.args(self.options()).arg(self.destination(false)).arg(command).kill_on_drop(true).process_group(0);
         ssh
     }
 

@@ -263,6 +263,8 @@ async fn copy(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
+        // Ctrl-C is for fedi, which says what it stopped.
+        .process_group(0)
         .spawn()
         .map_err(|error| failed().because(&error).hint("Install rsync"))?;
     let (Some(stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else { return Err(failed()) };
