@@ -124,8 +124,11 @@ pub(crate) fn plan(workflow: Workflow, inputs: &RestoreInputs<'_>, planner: Plan
         title::bytes(snapshot.bytes),
         snapshot.consistency
     )];
-    let minutes = (snapshot.bytes / BYTES_A_SECOND).div_ceil(60).max(1);
-    notes.push(format!("At 30 MiB a second the state takes about {minutes} min to bring back"));
+    let time = match snapshot.bytes / BYTES_A_SECOND {
+        0..60 => "less than a minute".to_owned(),
+        seconds => format!("about {} min", seconds.div_ceil(60)),
+    };
+    notes.push(format!("At 30 MiB a second the state takes {time} to bring back"));
     if planner.app.version != snapshot.version {
         notes.push(format!("{} {} takes over the state of {}", snapshot.app, planner.app.version, snapshot.version));
     }

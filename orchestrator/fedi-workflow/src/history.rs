@@ -3,7 +3,7 @@
 
 use fedi_model::name::DeploymentName;
 use fedi_model::plan::{Action, StepId, Task, Workflow};
-use fedi_model::run::{RunPhase, RunState};
+use fedi_model::run::{FailureKind, RunState};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -68,28 +68,32 @@ impl Desk {
         Ok(BackupHistory { last, failed, proved, drill_failed })
     }
 
-    /// The newest run of that kind that did its work, and the newest of all if it failed.
+    /// The newest run of that kind that did its work, and the newest of all if it failed. One
+    /// that was called off is none.
     async fn newest(
         &self,
         name: &DeploymentName,
         workflow: Workflow,
     ) -> Result<(Option<Done>, Option<Failed>), WorkflowError> {
-        let mut failed = None;
+        let (mut failed, mut is_newest) = (None, true);
         let runs = self.store.runs_of(name).await?.into_iter().filter(|run| run.workflow == workflow);
-        for (age, run) in runs.take(RUNS).enumerate() {
+        for run in runs.take(RUNS) {
             let state = fedi_engine::load(self.store.as_ref(), run.id).await?;
             if let Some(done) = done(&state, run.updated) {
                 return Ok((Some(done), failed));
             }
-            if age == 0 && run.phase.is_over() {
-                let why = match (&state.failure, &state.reason, run.phase) {
-                    (Some(failure), ..) => failure.message.clone(),
-                    (None, Some(reason), _) => reason.clone(),
-                    (None, None, RunPhase::Abandoned) => "It was abandoned".to_owned(),
-                    (None, None, _) => "It was taken back".to_owned(),
-                };
-                failed = Some(Failed { at: run.updated, why });
+            // What somebody stopped or took back has not failed: the one before it counts.
+            let failure = state.failure.as_ref().filter(|it| it.kind != FailureKind::Interrupted);
+            if failure.is_none() && run.phase.is_over() {
+                continue;
             }
+            if let Some(failure) = failure
+                && is_newest
+                && run.phase.is_over()
+            {
+                failed = Some(Failed { at: run.updated, why: failure.message.clone() });
+            }
+            is_newest = false;
         }
         Ok((None, failed))
     }

@@ -151,6 +151,20 @@ async fn a_failed_capture_leaves_the_application_running() {
 }
 
 #[tokio::test]
+async fn a_capture_that_is_called_off_has_not_failed() {
+    let bed = SiteBed::new(Task::BackupQuiesced).await;
+    let site = &bed.site;
+    let desk = &site.wiring.desk;
+    let before = desk.backup_history(&matrix()).await.unwrap();
+    let prepared = desk.backup(&matrix(), None).await.unwrap();
+    let engine = site.engine();
+    engine.interrupt().request();
+    let Outcome::Paused { run, .. } = engine.start(&prepared.plan).await.unwrap() else { panic!("it went on") };
+    site.engine().undo(run).await.unwrap();
+    assert_eq!(desk.backup_history(&matrix()).await.unwrap(), before);
+}
+
+#[tokio::test]
 async fn a_rehearsal_that_fails_is_cleared_away_and_remembered() {
     let bed = SiteBed::new(Task::Drill).await;
     let site = &bed.site;

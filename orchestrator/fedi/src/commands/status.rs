@@ -240,9 +240,17 @@ async fn own_backups(workshop: &Workshop, deployment: &Deployment, prepared: &Pr
             new_bytes: Some(made.new_bytes),
         });
     }
-    if let Some(failed) = own.last_failure {
+    if let Some(failed) = own.last_failure
+        && backup.history.failed.as_ref().is_none_or(|known| known.at < failed.at)
+    {
         let why = failed.error.unwrap_or_else(|| "The guest does not say why".to_owned());
         backup.history.failed = Some(Failed { at: failed.at, why });
+    }
+    // Whoever made a backup since then, the guest or a run, has seen to it.
+    if let (Some(failed), Some(last)) = (&backup.history.failed, &backup.history.last)
+        && failed.at < last.at
+    {
+        backup.history.failed = None;
     }
     let configured = workshop.store.ledger_entry(&ResourceId::backups(&deployment.name)).await.ok().flatten();
     let since = backup.history.last.as_ref().map(|last| last.at).or(configured.map(|entry| entry.at));

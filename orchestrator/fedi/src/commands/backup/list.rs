@@ -56,6 +56,12 @@ pub(crate) async fn run(args: &List, global: &Global, ui: Ui) -> Result<Exit, Co
         let incomplete = workshop.desk.incomplete(&name).await?;
         snapshots.extend(incomplete.into_iter().map(|one| listed(one, &name, &repository, false)));
     }
+    // One that the inventory does not have any more may have left some; else it is a mistake.
+    for name in &args.deployments {
+        if !snapshots.iter().any(|one| one.deployment.as_str() == name) {
+            context.deployment(name)?;
+        }
+    }
     let mut table = Table::new(&["snapshot", "deployment", "taken", "version", "consistency", "proved"]);
     for one in &snapshots {
         table.row(vec![

@@ -54,10 +54,15 @@ pub(crate) fn name(text: &str) -> Result<DeploymentName, CommandError> {
     DeploymentName::new(text).map_err(|error| CommandError::refused(error.to_string()))
 }
 
-/// The named ones, or all that the inventory has and that have a repository.
+/// The named ones, or all that the inventory has and that have a repository. Refused where
+/// there is no repository at all: nothing was looked at then.
 fn names(given: &[String], context: &Context, desk: &Desk) -> Result<Vec<DeploymentName>, CommandError> {
     if !given.is_empty() {
         return given.iter().map(|text| name(text)).collect();
+    }
+    if context.folder.fedi().backups.is_empty() {
+        return Err(CommandError::refused("The inventory has no repository for backups")
+            .hint("Add `[backups.main]` to fedi.toml; docs/backups.md shows how"));
     }
     let all = context.folder.inventory().deployments.keys();
     Ok(all.filter(|name| desk.repository_of(name).is_ok()).cloned().collect())
