@@ -104,6 +104,28 @@ fn a_repository_that_is_not_as_it_was_written() {
     it.comes_back(&target);
 }
 
+/// Restic is killed when it has fetched a part of the data.
+#[test]
+fn a_transfer_that_is_cut() {
+    let Some(it) = Captured::new(|source| source.write("/var/lib/toy/film", &noise(24 << 20))) else { return };
+    let target = Machine::dormant("1.5").unwrap();
+    let script = format!(
+        "#!/bin/sh\nfor word; do if [ \"$word\" = restore ]; then
+           fetched() {{ set -- $(du -sk {}); echo $1; }}
+           /usr/bin/restic --limit-download 4096 \"$@\" & restic=$!
+           while [ \"$(fetched)\" -lt 2000 ]; do kill -0 $restic || exit 1; sleep 0.1; done
+           kill -9 $restic; wait $restic; kill -9 $$
+         fi; done\nexec /usr/bin/restic \"$@\"\n",
+        target.path("/var/lib/fedi/stage/toy.restore").display()
+    );
+    target.tool("restic", &script);
+    let error = target.untouched(&it.repository, it.request());
+    assert_eq!(error.kind, ErrorKind::ToolFailed, "{error}");
+    assert!(error.message.contains("signal 9"), "{error}");
+    target.no_tool("restic");
+    it.comes_back(&target);
+}
+
 #[test]
 fn a_disk_without_room_for_the_stage() {
     let Some(it) = Captured::new(|source| source.write("/var/lib/toy/film", &noise(2 << 20))) else { return };
