@@ -142,7 +142,7 @@ impl ResticRepositories {
         settings.operator.is_here().map_err(|missing| DriverError { message: message.clone(), ..missing })?;
         let done = tokio::task::spawn_blocking(move || work(&opened, &settings, &Work::default())).await;
         match done {
-            Ok(done) => done.map_err(|error| driver_error(&message, &error)),
+            Ok(done) => done.map_err(|error| driver_error(repository, &message, &error)),
             Err(error) => Err(DriverError::new(DriverErrorKind::Failed, message).because(&error)),
         }
     }
@@ -188,7 +188,7 @@ fn with_login(location: &str, login: Option<&RestLogin>) -> Result<String, Drive
 }
 
 /// What a failure of the state's library means for a step.
-pub fn driver_error(message: &str, error: &StateError) -> DriverError {
+fn driver_error(repository: &RepositoryName, message: &str, error: &StateError) -> DriverError {
     let kind = match error.class() {
         ErrorClass::Unreachable | ErrorClass::Locked => DriverErrorKind::Unavailable,
         ErrorClass::Password | ErrorClass::Denied => DriverErrorKind::Denied,
@@ -211,9 +211,9 @@ pub fn driver_error(message: &str, error: &StateError) -> DriverError {
         (None, ErrorClass::Unreachable) => {
             Some("See whether its server runs, and whether this machine reaches it".to_owned())
         }
-        (None, ErrorClass::Password) => Some(
-            "Was the repository made by another inventory? Set its password with `fedi secret set backups`".to_owned(),
-        ),
+        (None, ErrorClass::Password) => Some(format!(
+            "Was the repository made by another inventory? Set its password with `fedi secret set backups {repository}`"
+        )),
         (None, _) => None,
     };
     match hint {

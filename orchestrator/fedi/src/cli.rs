@@ -70,7 +70,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Run(commands::run::Run),
     #[command(subcommand)]
-    Secret(commands::secret::Secret),
+    Secret(commands::secret::Secrets),
     #[command(subcommand)]
     Image(commands::image::Image),
     #[command(subcommand)]

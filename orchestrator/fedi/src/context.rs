@@ -15,7 +15,7 @@ use fedi_drivers::secrets::AgeStore;
 use fedi_drivers::site::{HostDrivers, Site, Vault};
 use fedi_drivers::system::{NixSystems, PrebuiltSystems};
 use fedi_engine::drivers::{
-    AddressBook, Dns, DriverError, DriverErrorKind, Hypervisor, Ledger, SecretStore, SystemSource,
+    AddressBook, Dns, DriverError, DriverErrorKind, Hypervisor, Ledger, Seal, SecretStore, SystemSource,
 };
 use fedi_engine::store::{SqliteStore, Store};
 use fedi_engine::{AddressTable, Engine, Observer, SystemClock};
@@ -89,6 +89,11 @@ impl Context {
 
     /// The store of secrets.
     pub(crate) fn secrets(&self) -> Result<Arc<dyn SecretStore>, CommandError> {
+        Ok(self.age()?)
+    }
+
+    /// What encrypts to the operator's keys.
+    pub(crate) fn seal(&self) -> Result<Arc<dyn Seal>, CommandError> {
         Ok(self.age()?)
     }
 

@@ -90,3 +90,128 @@ fn keep(rules: Retention) -> Keep {
         monthly: number(rules.monthly),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fedi_inventory::Environment;
+
+    use super::*;
+
+    /// An inventory with that repository, `main`, and credentials in the configuration folder.
+    fn inventory(main: &str) -> (tempfile::TempDir, Folder) {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str, mode: u32| {
+            use std::os::unix::fs::PermissionsExt;
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        write("inventory/fedi.toml", &format!("name = \"test\"\n[backups.main]\n{main}"), 0o644);
+        for name in ["guest", "operator", "id", "half", "key"] {
+            write(&format!("config/{name}"), &format!("of {name}\n"), 0o600);
+        }
+        write("config/open", "of all\n", 0o644);
+        write("config/ca.pem", "a certificate\n", 0o644);
+        let variables = [("FEDI_CONFIG_DIR", "config"), ("FEDI_STATE_DIR", "state"), ("HOME", "home")];
+        let variables = variables.map(|(name, path)| (name.to_owned(), root.path().join(path).display().to_string()));
+        let folder = Folder::load(&root.path().join("inventory"), Environment::fixed(variables));
+        let folder = folder.map_err(|error| error.to_string()).unwrap();
+        (root, folder)
+    }
+
+    fn read(main: &str) -> Result<RepositorySettings, DriverError> {
+        let (_root, folder) = inventory(main);
+        settings(&folder, &RepositoryName::new("main").unwrap())
+    }
+
+    fn login(way: &Way) -> Option<(String, Vec<u8>)> {
+        way.rest.as_ref().map(|login| (login.user.clone(), login.password.expose().to_vec()))
+    }
+
+    #[test]
+    fn a_path_needs_nothing() {
+        let settings = read("location = \"/srv/backup\"\n").unwrap();
+        for way in [&settings.guest, &settings.operator] {
+            assert_eq!(way.location, "/srv/backup");
+            assert!(way.rest.is_none() && way.s3.is_none() && way.sftp.is_none());
+        }
+        assert!(!settings.per_deployment && settings.ca.is_none());
+        assert_eq!(
+            (settings.keep.last, settings.keep.daily, settings.keep.weekly, settings.keep.monthly),
+            (3, 7, 5, 12)
+        );
+    }
+
+    #[test]
+    fn guest_and_operator_log_in_as_themselves() {
+        let settings = read(
+            "location = \"rest:https://host:8443/main/\"\n\
+             credentials = { login = { user = \"guest\", password = { file = \"guest\" } } }\n\
+             operator-location = \"rest:https://host:8444/main/\"\n\
+             operator-credentials = { login = { user = \"operator\", password = { file = \"operator\" } } }\n\
+             ca-file = \"ca.pem\"\nper-deployment = true\nkeep = { last = 1, daily = 0, weekly = 0, monthly = 2 }\n",
+        )
+        .unwrap();
+        assert_eq!(settings.guest.location, "rest:https://host:8443/main/");
+        assert_eq!(login(&settings.guest), Some(("guest".to_owned(), b"of guest".to_vec())));
+        assert_eq!(settings.operator.location, "rest:https://host:8444/main/");
+        assert_eq!(login(&settings.operator), Some(("operator".to_owned(), b"of operator".to_vec())));
+        assert_eq!(settings.ca.as_deref(), Some("a certificate\n"));
+        assert!(settings.per_deployment);
+        assert_eq!((settings.keep.last, settings.keep.monthly), (1, 2));
+    }
+
+    #[test]
+    fn without_credentials_of_its_own_the_operator_has_the_guests() {
+        let keys =
+            "credentials = { keys = { id = { file = \"id\" }, secret = { file = \"half\" }, region = \"garage\" } }\n";
+        let settings = read(&format!("location = \"s3:https://host/bucket\"\n{keys}")).unwrap();
+        for way in [&settings.guest, &settings.operator] {
+            let found = way.s3.as_ref().unwrap();
+            assert_eq!((found.id.as_str(), found.region.as_str()), ("of id", "garage"));
+            assert_eq!(found.secret.expose(), b"of half");
+        }
+        // At a place of another kind they say nothing.
+        let there = "operator-location = \"/srv/backup\"\n";
+        let settings = read(&format!("location = \"s3:https://host/bucket\"\n{keys}{there}")).unwrap();
+        assert!(settings.guest.s3.is_some() && settings.operator.s3.is_none());
+    }
+
+    #[test]
+    fn a_guests_ssh_key_opens_no_other_place() {
+        let ssh = "credentials = { ssh = { key = { file = \"key\" }, known-hosts = \"host ssh-ed25519 AAAA\" } }\n";
+        let settings = read(&format!("location = \"sftp:guest@host:/main\"\n{ssh}")).unwrap();
+        assert_eq!(settings.operator.sftp.unwrap().private_key.expose(), b"of key");
+        let there = "operator-location = \"sftp:root@host:/main\"\n";
+        let settings = read(&format!("location = \"sftp:guest@host:/main\"\n{ssh}{there}")).unwrap();
+        assert!(settings.guest.sftp.is_some() && settings.operator.sftp.is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_without_a_value() {
+        let with = |file: &str| {
+            read(&format!(
+                "location = \"rest:https://host/\"\n\
+                 credentials = {{ login = {{ user = \"guest\", password = {{ file = \"{file}\" }} }} }}\n"
+            ))
+        };
+        for file in ["missing", "open"] {
+            let error = with(file).unwrap_err();
+            assert_eq!(error.kind, DriverErrorKind::Invalid);
+            assert_eq!(error.message, "Failed to use the repository `main`");
+            let said = format!("{error:?}");
+            assert!(said.contains(file) && !said.contains("of all"), "{said}");
+            assert!(error.hint.is_some(), "{said}");
+        }
+        let error = read("location = \"rest:https://host/\"\nca-file = \"no.pem\"\n").unwrap_err();
+        assert!(error.causes[0].contains("no.pem"), "{error:?}");
+    }
+
+    #[test]
+    fn a_repository_that_the_inventory_lost() {
+        let (_root, folder) = inventory("location = \"/srv/backup\"\n");
+        let error = settings(&folder, &RepositoryName::new("other").unwrap()).unwrap_err();
+        assert!(error.hint.unwrap().contains("[backups.other]"));
+    }
+}

@@ -8,7 +8,8 @@ use fedi_drivers::secrets::generate;
 use fedi_engine::drivers::{SecretEntry, SecretKey, SecretStore, SecretValue};
 use fedi_model::inventory::Deployment;
 use fedi_model::manifest::{Generator, SecretClass};
-use fedi_model::name::{DeploymentName, SecretName};
+use fedi_model::name::{DeploymentName, RepositoryName, SecretName};
+use fedi_model::resource::{Secret, reserved_for_repositories};
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -19,7 +20,7 @@ use crate::ui::{Table, Ui, json_line, local, write_out};
 /// List, show, set and rotate the secrets of deployments
 #[derive(Debug, Subcommand)]
 #[command(disable_help_subcommand = true)]
-pub(crate) enum Secret {
+pub(crate) enum Secrets {
     /// List the secrets, without their values
     List(List),
     /// Print a secret's value
@@ -49,9 +50,10 @@ pub(crate) struct Show {
 /// Options of `secret set`.
 #[derive(Debug, Args)]
 pub(crate) struct Set {
-    /// The deployment
+    /// The deployment; `backups` for the password of a repository
     deployment: String,
-    /// The secret; its value is read from standard input, without a final line feed
+    /// The secret, or the repository; its value is read from standard input, without a
+    /// final line feed
     name: SecretName,
 }
 
@@ -89,14 +91,14 @@ struct Stored {
     version: u32,
 }
 
-pub(crate) async fn run(command: &Secret, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
+pub(crate) async fn run(command: &Secrets, global: &Global, ui: Ui) -> Result<Exit, CommandError> {
     let context = Context::open(global, ui)?;
     let store = context.secrets()?;
     match command {
-        Secret::List(args) => list(args, &context, store.as_ref()).await,
-        Secret::Show(args) => show(args, &context, store.as_ref()).await,
-        Secret::Set(args) => set(args, &context, store.as_ref()).await,
-        Secret::Rotate(args) => rotate(args, &context, store.as_ref()).await,
+        Secrets::List(args) => list(args, &context, store.as_ref()).await,
+        Secrets::Show(args) => show(args, &context, store.as_ref()).await,
+        Secrets::Set(args) => set(args, &context, store.as_ref()).await,
+        Secrets::Rotate(args) => rotate(args, &context, store.as_ref()).await,
     }
 }
 
@@ -165,7 +167,49 @@ async fn show(args: &Show, context: &Context, store: &dyn SecretStore) -> Result
 }
 
 async fn set(args: &Set, context: &Context, store: &dyn SecretStore) -> Result<Exit, CommandError> {
+    if args.deployment == reserved_for_repositories().as_str() {
+        return set_password(args, context, store).await;
+    }
     let deployment = context.deployment(&args.deployment)?;
+    let value = typed(args, context)?;
+    let key = key(deployment, &args.name);
+    let (class, generator, version) = match store.entry(&key).await? {
+        Some(entry) => (entry.class, entry.generator, entry.version),
+        None => declared(context, deployment, &args.name).await?,
+    };
+    let version = store.put(&key, class, &generator, &value, version).await?;
+    stored(context, deployment, &args.name, version)
+}
+
+/// The password of a repository that is there already, made by another inventory say.
+async fn set_password(args: &Set, context: &Context, store: &dyn SecretStore) -> Result<Exit, CommandError> {
+    let known = &context.folder.fedi().backups;
+    let Some(repository) = known.keys().find(|it| it.as_str() == args.name.as_str()) else {
+        let mut error = CommandError::refused(format!("No repository is called `{}`", args.name));
+        error.hint = fedi_inventory::suggestion(args.name.as_str(), known.keys().map(RepositoryName::as_str))
+            .or_else(|| Some(format!("Add `[backups.{}]` to fedi.toml", args.name)));
+        return Err(error);
+    };
+    if context.seal()?.recipients().await? < 2 {
+        return Err(CommandError::refused(format!(
+            "The password of repository `{repository}` would be for one key only"
+        ))
+        .cause("Who loses that key loses every backup")
+        .hint("Add the public half of a second key, kept elsewhere, to `secrets.recipients` in fedi.toml"));
+    }
+    let value = typed(args, context)?;
+    let Secret { deployment, app, name, class, generator, .. } = Secret::password_of(repository);
+    let key = SecretKey { deployment, app, name };
+    let version = store.entry(&key).await?.map_or(0, |entry| entry.version);
+    let version = store.put(&key, class, &generator, &value, version).await?;
+    let report = Stored { deployment: key.deployment.to_string(), name: key.name.to_string(), version };
+    context.ui.report(&report, &format!("The password of repository `{repository}` has version {version} now\n"))?;
+    context.ui.say("Run `fedi backup list` to see whether it opens it");
+    Ok(Exit::Done)
+}
+
+/// What standard input has.
+fn typed(args: &Set, context: &Context) -> Result<SecretValue, CommandError> {
     if io::stdin().is_terminal() {
         context.ui.say(&format!("Type the value of `{}`, then Ctrl-D", args.name));
     }
@@ -177,13 +221,7 @@ async fn set(args: &Set, context: &Context, store: &dyn SecretStore) -> Result<E
     if bytes.is_empty() {
         return Err(CommandError::refused("The value is empty; nothing was stored"));
     }
-    let key = key(deployment, &args.name);
-    let (class, generator, version) = match store.entry(&key).await? {
-        Some(entry) => (entry.class, entry.generator, entry.version),
-        None => declared(context, deployment, &args.name).await?,
-    };
-    let version = store.put(&key, class, &generator, &SecretValue::new(bytes), version).await?;
-    stored(context, deployment, &args.name, version)
+    Ok(SecretValue::new(bytes))
 }
 
 async fn rotate(args: &Rotate, context: &Context, store: &dyn SecretStore) -> Result<Exit, CommandError> {

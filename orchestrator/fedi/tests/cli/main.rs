@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod administrator;
+mod backups;
 mod broken;
 mod clone;
 mod drill;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use clap::Args;
-use fedi_model::name::RepositoryName;
+use fedi_model::name::{DeploymentName, RepositoryName};
 use serde::Serialize;
 
 use super::{at_home, names};
@@ -30,6 +30,9 @@ pub(crate) struct Check {
 #[serde(rename_all = "kebab-case")]
 struct Checked {
     repository: RepositoryName,
+    /// Whose it is, where each deployment has its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deployment: Option<DeploymentName>,
     stale_locks: usize,
     unlocked: bool,
 }
@@ -49,21 +52,27 @@ pub(crate) async fn run(args: &Check, global: &Global, ui: Ui) -> Result<Exit, C
     for name in names(&args.deployments, &context, desk)? {
         let (repository, stored) = desk.snapshots(&name).await?;
         let own = context.folder.fedi().backups.get(&repository).is_some_and(|it| it.per_deployment);
-        if stored.is_empty() || !seen.insert((repository.clone(), own.then(|| name.clone()))) {
+        let owner = own.then(|| name.clone());
+        if stored.is_empty() || !seen.insert((repository.clone(), owner.clone())) {
             continue;
         }
+        let which = match &owner {
+            Some(owner) => format!("Repository `{repository}` of `{owner}`"),
+            None => format!("Repository `{repository}`"),
+        };
         let locks = desk.repositories.locks(&repository, &name).await?;
         for lock in &locks {
             let word = if lock.stale { "left behind by" } else { "held by" };
-            ui.say(&format!("Repository `{repository}` has a lock {word} {}, {}", lock.holder, local(lock.at)));
+            ui.say(&format!("{which} has a lock {word} {}, {}", lock.holder, local(lock.at)));
         }
         let stale_locks = locks.iter().filter(|lock| lock.stale).count();
         if args.unlock && stale_locks > 0 {
             desk.repositories.remove_stale_locks(&repository, &name).await?;
         }
         desk.repositories.check(&repository, &name, args.read).await?;
-        let _ = writeln!(text, "Repository `{repository}` is whole");
-        repositories.push(Checked { repository, stale_locks, unlocked: args.unlock && stale_locks > 0 });
+        let _ = writeln!(text, "{which} is whole");
+        let unlocked = args.unlock && stale_locks > 0;
+        repositories.push(Checked { repository, deployment: owner, stale_locks, unlocked });
     }
     if repositories.is_empty() {
         text.push_str("There is nothing to check: no snapshots\n");
