@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use fedi_model::AppName;
 use fedi_model::manifest::{App, SecretClass};
 use fedi_state::fingerprint::FingerprintKey;
-use fedi_state::repository::Repository;
+use fedi_state::repository::{Repository, Stored};
 use fedi_state::snapshot::{Observed, ObservedSecret, SCHEMA, Snapshot};
 use fedi_state::{Consistency, Stage, Work};
 use jiff::Timestamp;
@@ -37,9 +37,9 @@ pub(crate) fn capture(guest: &Guest, request: &StateCapture, session: &Session) 
     let _lock = lock(guest, &request.app, session)?;
     let opened = Opened::new(guest, &work, &request.repository)?;
     let repository = &opened.repository;
-    repository.init(&work)?;
+    let before = repository.begin(&work, request.deployment.as_str())?;
     let digests = digests(guest, &request.app)?;
-    if let Some(stored) = stored_before(request, repository, &tag, &work)? {
+    if let Some(stored) = stored_before(request, repository, before.tagged(&tag), &work)? {
         session.say("an earlier try has stored it already");
         return Ok(stored);
     }
@@ -57,7 +57,7 @@ pub(crate) fn capture(guest: &Guest, request: &StateCapture, session: &Session) 
     }
     room::check(&stages(guest)?, bytes, "The capture")?;
     let stored = fill(guest, request, &app, &items, &folder, &digests, &work).and_then(|(stage, snapshot)| {
-        let added = repository.backup_tagged(&work, &stage, std::slice::from_ref(&tag))?;
+        let added = repository.backup_tagged(&work, &stage, &before, std::slice::from_ref(&tag))?;
         let settled = settled(guest, request, &app, &items, &stage, session, &work);
         if let Err(error) = settled {
             // Without a mark nobody takes it for whole, so that it may stay where it cannot be removed.
@@ -92,17 +92,17 @@ fn digests(guest: &Guest, app: &AppName) -> Result<PathBuf, GuestError> {
 fn stored_before(
     request: &StateCapture,
     repository: &Repository,
-    tag: &str,
+    stored: Option<&Stored>,
     work: &Work,
 ) -> Result<Option<StateCaptured>, GuestError> {
-    let Some(stored) = repository.tagged(work, tag)?.pop() else { return Ok(None) };
+    let Some(stored) = stored else { return Ok(None) };
     let snapshot = repository.manifest(work, &stored.id)?;
     if snapshot.app != request.app || snapshot.deployment != request.deployment {
-        let message = format!("The repository has a snapshot `{tag}` of `{}`", snapshot.deployment);
+        let message = format!("Snapshot `{}` of this run is one of `{}`", stored.id, snapshot.deployment);
         return Err(GuestError::refused(ErrorKind::Invalid, message));
     }
     let (bytes, manifest) = (repository.size(work, &stored.id)?, json(&snapshot)?);
-    Ok(Some(StateCaptured { snapshot: stored.id, manifest, bytes, new_bytes: 0 }))
+    Ok(Some(StateCaptured { snapshot: stored.id.clone(), manifest, bytes, new_bytes: 0 }))
 }
 
 /// Looks whether what was stored is what was captured.

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::mark::WANTS_MARK;
+use super::mark::{Sorted, WANTS_MARK};
 use super::retry::Patience;
 use super::{Added, Repository, Stored, with_log};
-use crate::error::StateError;
+use crate::error::{ErrorClass, StateError};
 use crate::snapshot::{Consistency, Snapshot};
 use crate::stage::Stage;
 use crate::tool::{self, Input, Output};
@@ -70,26 +70,84 @@ impl Problem {
     }
 }
 
+/// What a repository had of a deployment when a backup began.
+#[derive(Debug)]
+pub struct Before {
+    deployment: String,
+    sorted: Sorted,
+}
+
+impl Before {
+    /// The newest whole snapshot with a tag.
+    pub fn tagged(&self, tag: &str) -> Option<&Stored> {
+        self.sorted.whole.iter().rfind(|one| one.tags.iter().any(|has| has == tag))
+    }
+
+    /// What the files of a stage are compared with.
+    fn parent(&self, stage: &Stage) -> Option<&Stored> {
+        let last = stage.last_stored()?;
+        self.all().find(|one| one.was(&last))
+    }
+
+    /// All of them, whole or not.
+    fn all(&self) -> impl Iterator<Item = &Stored> {
+        self.sorted.whole.iter().chain(&self.sorted.incomplete)
+    }
+}
+
 impl Repository {
+    /// Asks what the repository has of a deployment; makes it if it is not there yet.
+    pub fn begin(&self, work: &Work, deployment: &str) -> Result<Before, StateError> {
+        match self.look(work, deployment) {
+            Err(error) if error.class() == ErrorClass::NotFound => {
+                self.init(work)?;
+                self.look(work, deployment)
+            }
+            before => before,
+        }
+    }
+
+    fn look(&self, work: &Work, deployment: &str) -> Result<Before, StateError> {
+        let sorted = self.sorted(work, &format!("deployment:{deployment}"))?;
+        Ok(Before { deployment: deployment.to_owned(), sorted })
+    }
+
     /// Stores a finished stage, whole.
     pub fn backup(&self, work: &Work, stage: &Stage) -> Result<Added, StateError> {
-        let added = self.backup_tagged(work, stage, &[])?;
-        self.complete(work, stage.read()?.deployment.as_str(), &added.id)?;
+        let before = self.begin(work, stage.read()?.deployment.as_str())?;
+        let added = self.backup_tagged(work, stage, &before, &[])?;
+        self.complete(work, &before.deployment, &added.id)?;
         Ok(added)
     }
 
     /// Stores a finished stage with tags of the caller's beside its own. It does not count
     /// before [`Repository::complete`] said that it is whole.
-    pub fn backup_tagged(&self, work: &Work, stage: &Stage, more: &[String]) -> Result<Added, StateError> {
+    pub fn backup_tagged(
+        &self,
+        work: &Work,
+        stage: &Stage,
+        before: &Before,
+        more: &[String],
+    ) -> Result<Added, StateError> {
+        let error = match self.try_backup(work, stage, before, more) {
+            Err(error) if matches!(error.class(), ErrorClass::NotFound | ErrorClass::Damaged) => error,
+            done => return done,
+        };
+        // What it was compared with may be pruned since, or have another id as a proved one.
+        match (before.parent(stage), self.look(work, &before.deployment)) {
+            (Some(parent), Ok(now)) if !now.all().any(|one| one.id == parent.id) => {
+                self.try_backup(work, stage, &now, more)
+            }
+            _ => Err(error),
+        }
+    }
+
+    fn try_backup(&self, work: &Work, stage: &Stage, before: &Before, more: &[String]) -> Result<Added, StateError> {
         let snapshot = stage.read()?;
-        let sorted = self.sorted(work, &format!("deployment:{}", snapshot.deployment))?;
-        let before = [sorted.whole, sorted.incomplete].concat();
         let mut tags = tags(&snapshot);
         tags.extend(more.iter().cloned());
-        tags.extend([next_number(work, &before), WANTS_MARK.to_owned()]);
-        // It may have been pruned, or have another id since it was marked.
-        let parent = stage.last_stored().and_then(|id| before.iter().find(|one| one.was(&id)));
-        let parent = parent.map(|one| one.id.as_str());
+        tags.extend([next_number(work, before), WANTS_MARK.to_owned()]);
+        let parent = before.parent(stage).map(|one| one.id.as_str());
         let (output, added) = stage.shown(|| self.store(work, stage, &snapshot, &tags, parent))?;
         match (output.status.success() || only_moved(stage, &snapshot, &output)?, added) {
             (true, Some(added)) => {
@@ -178,14 +236,14 @@ impl Repository {
 }
 
 /// The tag that tells the next snapshot from those before it, whatever the clock says.
-fn next_number(work: &Work, before: &[Stored]) -> String {
-    let newest = before.iter().map(|one| one.time).max();
+fn next_number(work: &Work, before: &Before) -> String {
+    let newest = before.all().map(|one| one.time).max();
     if let Some(newest) = newest.filter(|newest| *newest > Timestamp::now()) {
         work.observer.notice(&format!(
             "A snapshot in the repository is of {newest}, which is yet to come: check the guest's clock"
         ));
     }
-    let last = before.iter().map(Stored::number).max().unwrap_or(0);
+    let last = before.all().map(Stored::number).max().unwrap_or(0);
     format!("{NUMBER}{}", last.saturating_add(1))
 }
 

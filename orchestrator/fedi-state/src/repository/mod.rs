@@ -29,6 +29,7 @@ mod retention;
 mod retry;
 mod ssh;
 
+pub use backup::Before;
 pub use lock::Lock;
 pub use retention::{Keep, to_forget};
 use retry::Patience;

@@ -259,7 +259,8 @@ fn what_nobody_said_to_be_whole_does_not_count() {
     repository.init(&place.work).unwrap();
     let (stage, _) = stage(&place);
     let tag = ["run:one".to_owned()];
-    let added = repository.backup_tagged(&place.work, &stage, &tag).unwrap();
+    let before = repository.begin(&place.work, "matrix").unwrap();
+    let added = repository.backup_tagged(&place.work, &stage, &before, &tag).unwrap();
     // Not to a list, a retry, a restore or a rule.
     assert_eq!(repository.snapshots(&place.work, "matrix").unwrap(), []);
     assert_eq!(repository.tagged(&place.work, "run:one").unwrap(), []);
@@ -285,4 +286,41 @@ fn what_nobody_said_to_be_whole_does_not_count() {
     assert_eq!(left, 2, "the second one and its mark");
     assert_eq!(repository.snapshots(&place.work, "matrix").unwrap().len(), 1);
     assert_eq!(repository.incomplete(&place.work, "matrix").unwrap(), []);
+}
+
+/// A backup takes its time: what the repository had when it began may be gone or called
+/// otherwise when it is stored.
+#[test]
+fn what_is_pruned_while_a_backup_is_made_is_no_matter() {
+    if !is_root() {
+        skipped("storing a folder where it lies needs root");
+        return;
+    }
+    let place = Place::new();
+    let Some(repository) = repository(&place) else { return };
+    // It is made by whoever comes first.
+    assert_eq!(repository.is_there(&place.work).unwrap_err().class(), ErrorClass::NotFound);
+    let before = repository.begin(&place.work, "matrix").unwrap();
+    let (stage, _) = stage(&place);
+    let first = repository.backup_tagged(&place.work, &stage, &before, &["run:one".to_owned()]).unwrap();
+    repository.complete(&place.work, "matrix", &first.id).unwrap();
+    stage.stored(&first.id).unwrap();
+
+    let before = repository.begin(&place.work, "matrix").unwrap();
+    assert_eq!(before.tagged("run:one").map(|one| one.id.as_str()), Some(first.id.as_str()));
+    assert!(before.tagged("run:two").is_none());
+    // By the way, it gets another id.
+    repository.mark_proved(&place.work, "matrix", &first.id).unwrap();
+    let second = repository.backup_tagged(&place.work, &stage, &before, &[]).unwrap();
+    assert!(second.unchanged > 0, "its files are still compared with: {second:?}");
+    repository.complete(&place.work, "matrix", &second.id).unwrap();
+
+    stage.stored(&second.id).unwrap();
+    let before = repository.begin(&place.work, "matrix").unwrap();
+    repository.remove(&place.work, &second.id).unwrap();
+    let third = repository.backup_tagged(&place.work, &stage, &before, &[]).unwrap();
+    assert_eq!(third.unchanged, 0, "{third:?}");
+    repository.complete(&place.work, "matrix", &third.id).unwrap();
+    let stored = repository.snapshots(&place.work, "matrix").unwrap();
+    assert_eq!(stored.iter().map(|one| &one.id).collect::<Vec<_>>()[1..], [&third.id]);
 }

@@ -60,7 +60,8 @@ pub(super) fn store(
     fs::write(stage.root().join(SECRETS), &made.sealed_secrets).unwrap();
     let snapshot: Snapshot = serde_json::from_value(made.manifest.clone()).unwrap();
     stage.finish(&snapshot)?;
-    let added = repository.backup_tagged(work, &stage, &[run.to_owned()])?;
+    let before = repository.begin(work, snapshot.deployment.as_str())?;
+    let added = repository.backup_tagged(work, &stage, &before, &[run.to_owned()])?;
     repository.complete(work, snapshot.deployment.as_str(), &added.id)?;
     Ok(added.id)
 }
