@@ -4,10 +4,10 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use nix::sys::resource::{UsageWho, getrusage};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::state::task::StateTask;
@@ -15,7 +15,7 @@ use crate::state::task::StateTask;
 /// What is done alone.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Task {
-    /// Runs a program; its memory is that of the largest process of it.
+    /// Runs a program; its memory is its own, without that of programs which it starts.
     Program {
         /// With its arguments.
         words: Vec<String>,
@@ -68,33 +68,48 @@ pub(crate) fn answer() -> Result<()> {
         Task::Program { words, fine } => program(&words, &fine)?,
         Task::State(task) => {
             let seconds = task.carry_out()?;
-            Took { seconds, rss_mib: own_peak()? }
+            Took { seconds, rss_mib: peak("self")? }
         }
     };
     println!("{}", serde_json::to_string(&took)?);
     Ok(())
 }
 
-/// Runs a program and asks the kernel how large it became. This process has done nothing
-/// before, so that what the child had of it before its `exec` is small.
+/// How often a program is looked at, to see how large it became.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Runs a program and looks at its peak until it ends: what the kernel says afterwards is
+/// that of the largest process, whoever started it. This process has done nothing before,
+/// so that what the child had of it before its `exec` is small.
 fn program(words: &[String], fine: &[i32]) -> Result<Took> {
     let [program, arguments @ ..] = words else { bail!("no program") };
     let mut command = Command::new(program);
-    command.args(arguments).current_dir("/").stdin(Stdio::null());
+    command.args(arguments).current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let begun = Instant::now();
-    let output = command.output().with_context(|| format!("Failed to run `{program}`"))?;
+    let child = command.spawn().with_context(|| format!("Failed to run `{program}`"))?;
+    let pid = child.id().to_string();
+    let (ended, is_over) = mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        let mut most = 0.0_f64;
+        while is_over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            // None once it has ended.
+            most = most.max(peak(&pid).unwrap_or(0.0));
+        }
+        most
+    });
+    let output = child.wait_with_output().with_context(|| format!("Failed to run `{program}`"))?;
     let seconds = begun.elapsed().as_secs_f64();
+    drop(ended);
+    let rss_mib = watch.join().map_err(|_| anyhow!("what looks at the memory broke"))?;
     if !output.status.code().is_some_and(|code| fine.contains(&code)) {
         bail!("`{}` ended with {}: {}", words.join(" "), output.status, String::from_utf8_lossy(&output.stderr));
     }
-    let kib = getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss();
-    #[allow(clippy::cast_precision_loss, reason = "a size in KiB")]
-    Ok(Took { seconds, rss_mib: kib as f64 / 1024.0 })
+    Ok(Took { seconds, rss_mib })
 }
 
-/// The most memory that this process ever had resident, MiB.
-fn own_peak() -> Result<f64> {
-    let status = std::fs::read_to_string(Path::new("/proc/self/status"))?;
+/// The most memory that a process, a number or `self`, ever had resident, MiB.
+fn peak(process: &str) -> Result<f64> {
+    let status = std::fs::read_to_string(Path::new("/proc").join(process).join("status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
     let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
     Ok(kib / 1024.0)

@@ -1,4 +1,4 @@
-//! `deploy.noop_*` and `plan.1000_*`: the real release binary in a sandbox of its own,
+//! `deploy.noop_*`, `plan.1000_*` and `state.orchestrator_rss_mb`: the real release binary in a sandbox of its own,
 //! with the simulated hypervisors, a real guest with Synapse, and a real PowerDNS.
 //!
 //! The sandbox is taken down afterwards, whatever happens.
@@ -14,7 +14,9 @@ use crate::measurement::{Measurement, median};
 use crate::tidy::Tidy;
 use crate::{NotHere, Options, fedi};
 
-pub(crate) const NAMES: &[&str] = &["deploy.noop_s", "deploy.noop_rss_mb", "plan.1000_s", "plan.1000_rss_mb"];
+pub(crate) const NAMES: &[&str] =
+    &["deploy.noop_s", "deploy.noop_rss_mb", "plan.1000_s", "plan.1000_rss_mb", ORCHESTRATOR];
+const ORCHESTRATOR: &str = "state.orchestrator_rss_mb";
 
 /// The sandbox's name.
 const SANDBOX: &str = "bench";
@@ -34,15 +36,23 @@ pub(crate) fn run(options: &Options) -> Result<Vec<Measurement>> {
         let note = format!("`fedi plan` of {count} new deployments on 2 hosts; median and most of {RUNS}");
         measured.extend(figures(["plan.1000_s", "plan.1000_rss_mb"], &took, [2.0, 150.0], &note));
     }
-    if options.wants("deploy.noop") {
-        let path = folder.path().join("one");
+    let path = folder.path().join("one");
+    if options.wants("deploy.noop") || options.wants(ORCHESTRATOR) {
         inventory::with_matrix(&path)?;
         sandbox.fedi(&path, &["deploy", "--yes", "matrix"])?;
+    }
+    if options.wants("deploy.noop") {
         // Ends with another code if there were something to do.
         sandbox.fedi(&path, &["plan", "--check", "matrix"])?;
         let took = sandbox.repeated(&path, &["deploy", "--yes", "matrix"])?;
         let note = format!("a real guest that runs Synapse; median and most of {RUNS}");
         measured.extend(figures(["deploy.noop_s", "deploy.noop_rss_mb"], &took, [1.0, 60.0], &note));
+    }
+    if options.wants(ORCHESTRATOR) {
+        let create = sandbox.fedi(&path, &["backup", "create", "matrix"])?.rss_mib;
+        let restore = sandbox.fedi(&path, &["backup", "restore", "matrix", "--replace-data", "matrix"])?.rss_mib;
+        let note = format!("`fedi backup create` {create:.1}, `restore` in place {restore:.1}");
+        measured.push(Measurement::new(ORCHESTRATOR, create.max(restore), "MiB", Some(100.0)).noting(note));
     }
     Ok(measured)
 }
