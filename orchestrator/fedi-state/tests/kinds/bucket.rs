@@ -159,13 +159,15 @@ fn a_bucket_in_use_comes_back_as_it_was_read() {
     for number in 0..10 {
         source.put(&format!("objects/{number}"), b"one content");
     }
-    let written = Arc::clone(&source);
+    // The front outlives the test; the server does not.
+    let written = Arc::downgrade(&source);
     let once = Mutex::new(BTreeSet::new());
     let meanwhile = move |request: &str| {
         let key = request.strip_prefix("GET /media/").and_then(|rest| rest.split('?').next()).unwrap_or_default();
         if !once.lock().unwrap().insert(key.to_owned()) {
             return;
         }
+        let Some(written) = written.upgrade() else { return };
         match key {
             "objects/3" => written.put(key, b"new content"),
             "objects/5" => written.put(key, b"a longer content than it was"),
@@ -185,11 +187,12 @@ fn a_bucket_in_use_comes_back_as_it_was_read() {
     assert!(target.get("objects/3").ends_with("new content"));
     // Where nobody may write any more, each of them is a reason to refuse.
     for (key, content) in [("objects/3", Some("else content")), ("objects/5", Some("short")), ("objects/6", None)] {
-        let (written, done) = (Arc::clone(&source), Mutex::new(false));
+        let (written, done) = (Arc::downgrade(&source), Mutex::new(false));
         let meanwhile = move |request: &str| {
             if request.starts_with(&format!("GET /media/{key}?"))
                 && !std::mem::replace(&mut *done.lock().unwrap(), true)
             {
+                let Some(written) = written.upgrade() else { return };
                 content.map_or_else(|| written.remove(key), |content| written.put(key, content.as_bytes()));
             }
         };
