@@ -237,7 +237,7 @@ impl Refusal {
             Self::Misfit { .. } => "`fedi backup list` shows the others; nothing was touched".to_owned(),
             Self::NoRoom { needs, .. } => format!("Set `resources.state-gib` to {needs} or more"),
             Self::SharedBucket { .. } => {
-                "Restore it as a deployment of its own, on a host with another bucket".to_owned()
+                "`fedi backup check --read 100` reads all that is stored; docs/backups.md tells what proves more".to_owned()
             }
             Self::DrillLeft { deployment } => format!("Run `fedi destroy {deployment}`"),
             Self::TargetExists { .. } => "Take another name for the clone".to_owned(),

@@ -92,10 +92,8 @@ pub fn plan_drill(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, Pla
 
 fn rehearsal(inputs: &RestoreInputs<'_>, known: &Known) -> Result<Plan, PlanError> {
     let checked = Planned::check(REHEARSE, inputs, known)?;
-    let mut refusals = Vec::new();
-    if let Some((item, _)) = checked.app.items.iter().find(|(_, item)| is_shared(checked.app, item)) {
-        refusals.push(Refusal::SharedBucket { item: item.clone() });
-    }
+    let shared = checked.app.items.iter().filter(|(_, item)| is_shared(checked.app, item));
+    let mut refusals: Vec<Refusal> = shared.map(|(item, _)| Refusal::SharedBucket { item: item.clone() }).collect();
     let vm = ResourceId::vm(&inputs.deploy.deployment.name);
     if known.now(&vm).is_some() || known.ledger.contains_key(&vm) {
         refusals.push(Refusal::DrillLeft { deployment: inputs.deploy.deployment.name.clone() });

@@ -17,7 +17,9 @@ use fedi_engine::drivers::{
 use fedi_model::inventory::HostKeyPin;
 use fedi_model::name::HostName;
 use fedi_model::plan::{Probe, Task};
-use fedi_model::resource::{Address, GuestRef, Lease, RecordSet, Records, Resource, ResourceId, Secret, SnapshotRef};
+use fedi_model::resource::{
+    Address, GuestRef, Lease, RecordSet, Records, Resource, ResourceId, Secret, SnapshotRef, Vm,
+};
 
 use crate::secrets::generate;
 
@@ -109,6 +111,29 @@ impl Site {
         let (mut inside, outside) = tokio::join!(self.guests.health(probe), self.outside.probe(probe));
         inside.checks.extend(outside.checks);
         inside
+    }
+
+    /// The VM under the number that the ledger has for it: lists, and the names in them, are
+    /// for what the ledger does not know. Whether the number is still its own is asked of
+    /// its UUID.
+    async fn numbered(&self, vm: &Vm) -> Result<Vm, DriverError> {
+        let known = match self.ledger.made(&ResourceId::vm(&vm.deployment)).await? {
+            Some(Resource::Vm(made)) if made.uuid == vm.uuid && made.host == vm.host => made.vmid,
+            _ => None,
+        };
+        Ok(Vm { vmid: vm.vmid.or(known), ..vm.clone() })
+    }
+
+    async fn seen_vm(&self, vm: &Vm) -> Result<Option<Vm>, DriverError> {
+        self.host(&vm.host)?.hypervisor.observe_vm(vm).await
+    }
+
+    /// One that is there is changed where it is; a number that was its own is none for a new
+    /// one.
+    async fn ensure_vm(&self, vm: &Vm, cx: &dyn StepContext) -> Result<Vm, DriverError> {
+        let numbered = self.numbered(vm).await?;
+        let is_there = numbered.vmid.is_some() && self.seen_vm(&numbered).await?.is_some();
+        self.host(&vm.host)?.hypervisor.ensure_vm(if is_there { &numbered } else { vm }, cx).await
     }
 
     /// The address as the ledger has it, while it is held. One that is merely held for a
@@ -210,7 +235,7 @@ impl World for Site {
                 })
             }
             Resource::Image(it) => self.host(&it.host)?.hypervisor.observe_image(it).await?.map(Resource::Image),
-            Resource::Vm(it) => self.host(&it.host)?.hypervisor.observe_vm(it).await?.map(Resource::Vm),
+            Resource::Vm(it) => self.seen_vm(&self.numbered(it).await?).await?.map(Resource::Vm),
             Resource::HostKey(_) => self.ledger.made(&like.id()).await?,
             Resource::Records(it) => {
                 let whole = with_pairs_of(it, self.owned(&like.id()).await?.as_ref());
@@ -228,7 +253,7 @@ impl World for Site {
             Resource::Address(it) => Resource::Address(self.addresses.ensure(it).await?),
             Resource::Secret(it) => self.ensure_secret(it).await?,
             Resource::Image(it) => Resource::Image(self.host(&it.host)?.hypervisor.ensure_image(it, cx).await?),
-            Resource::Vm(it) => Resource::Vm(self.host(&it.host)?.hypervisor.ensure_vm(it, cx).await?),
+            Resource::Vm(it) => Resource::Vm(self.ensure_vm(it, cx).await?),
             Resource::HostKey(it) => Resource::HostKey(self.pin(it, cx).await?),
             Resource::Records(it) => {
                 let owned = self.owned(&desired.id()).await?;

@@ -1,5 +1,6 @@
 //! Capturing, restoring, rehearsing and cloning.
 
+use fedi_model::manifest::Item;
 use fedi_model::name::{AppName, DeploymentName, RepositoryName, SecretName};
 use fedi_model::plan::{Action, Plan};
 use fedi_model::resource::{Lease, Resource, ResourceId, Secret, SnapshotRef, State};
@@ -174,6 +175,33 @@ fn a_rehearsal_leaves_nothing_and_has_neither_name_nor_right() {
     for kind in ["vm", "address", "secret", "host-key"] {
         assert_eq!(made(kind, '+'), made(kind, '-'), "{kind}: {lines:#?}");
     }
+}
+
+/// It would clear and fill the bucket that the application lives on.
+#[test]
+fn a_rehearsal_never_writes_into_the_deployments_bucket() {
+    let mut world = empty_world();
+    world.deployment.name = DeploymentName::new("matrix-drill").unwrap();
+    let snapshot = snapshot(1 << 20);
+    let bucket = |endpoint: &str| -> Item {
+        serde_json::from_value(serde_json::json!({ "bucket": { "bucket": "media", "endpoint": endpoint,
+            "region": "garage", "accessKey": "macaroon", "secretKey": "macaroon" } }))
+        .unwrap()
+    };
+    let app = world.manifest.apps.values_mut().next().unwrap();
+    for (name, endpoint) in [("avatars", "https://s3.example.test"), ("media", "http://127.0.0.1:3900")] {
+        app.items.insert(name.to_owned(), bucket(endpoint));
+        app.order.push(name.to_owned());
+    }
+    // Nothing on this guest serves the second: the address alone makes it nobody's own.
+    let error = plan_drill(&inputs(&world, &snapshot), &world.known).unwrap_err();
+    let told: Vec<String> = error.refusals.iter().map(ToString::to_string).collect();
+    let says = |item: &str| format!("`{item}` lies in a bucket, and a rehearsal would write into that bucket");
+    assert_eq!(told, [says("avatars"), says("media")]);
+    let hint = error.refusals[0].hint().unwrap();
+    assert!(hint.contains("`fedi backup check --read 100`"), "{hint}");
+    // To restore is another matter: the deployment's bucket is where its state belongs.
+    plan_restore(&inputs(&world, &snapshot), &world.known).unwrap();
 }
 
 #[test]

@@ -57,6 +57,26 @@ async fn a_number_that_a_stranger_uses_now() {
     assert_eq!(site.wiring.ledger("matrix").await, [""; 0]);
 }
 
+/// Our VM was given another name by hand: it is found by its number, and changed where it is.
+#[tokio::test]
+async fn a_vm_that_somebody_renamed() {
+    let mut site = site().await;
+    completed(&site.deploy("matrix").await.unwrap());
+    let name = Command::SetOption { vmid: 9000, option: "name".to_owned(), value: Some("chat".to_owned()) };
+    site.sim.control(name).await;
+    // The next command has seen nothing yet.
+    site.reopen();
+    let plan = site.wiring.desk.deploy(&site.wiring.deployment("matrix")).await.unwrap().plan;
+    assert!(plan.is_empty(), "{plan:#?}");
+    let more = "[resources]\nmemory-mib = 4096\n";
+    site.wiring.layout.write_deployment("proxmox1", "matrix", "matrix.example.test", more);
+    site.reopen();
+    completed(&site.deploy("matrix").await.unwrap());
+    assert_eq!((site.sim.vmids(), site.sim.vm(9000).unwrap().config["memory"].as_str()), (vec![9000], "4096"));
+    completed(&site.destroy("matrix").await.unwrap());
+    nothing_is_left(&site).await;
+}
+
 /// Our VM was deleted by hand: a deploy says so, and makes another one.
 #[tokio::test]
 async fn a_vm_that_somebody_deleted() {
