@@ -211,6 +211,9 @@ pub enum Task {
         consistency: Consistency,
         /// Marks the snapshot, so that no try makes a second one.
         key: Uuid,
+        /// Whether it is of what a restore is about to replace.
+        #[serde(default)]
+        fail_safe: bool,
     },
     /// Mark a snapshot as one that the application came back from.
     RecordProof {

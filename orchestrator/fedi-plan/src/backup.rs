@@ -67,6 +67,7 @@ pub fn plan_backup(inputs: &BackupInputs<'_>, known: &Known) -> Result<Plan, Pla
         repository: inputs.repository.clone(),
         consistency: inputs.consistency,
         key: inputs.key,
+        fail_safe: false,
     };
     stage("capture", vec![Step::run(title::task(&capture), capture)]);
     if stops {

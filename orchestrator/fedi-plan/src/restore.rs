@@ -300,6 +300,7 @@ fn in_place(planner: &mut Planner<'_>, inputs: &RestoreInputs<'_>) {
             repository: wanted.repository.clone(),
             consistency: Consistency::Quiesced,
             key: inputs.fail_safe,
+            fail_safe: true,
         };
         planner.run("fail-safe", capture);
         let replaced = found.holds.iter().map(|line| format!("- {line}"));

@@ -121,7 +121,8 @@ impl Desk {
         Ok(self.repositories.incomplete(&repository, name).await?)
     }
 
-    /// The snapshot of that id, which may be shortened; the newest without one.
+    /// The snapshot of that id, which may be shortened; without one the newest that is not
+    /// what a restore replaced, unless there is nothing else.
     pub async fn pick(&self, name: &DeploymentName, id: Option<&str>) -> Result<SnapshotRef, WorkflowError> {
         let (repository, stored) = self.snapshots(name).await?;
         let wrong = |what: String, hint: String| {
@@ -139,7 +140,7 @@ impl Desk {
                     }
                 }
             }
-            None => stored.last(),
+            None => stored.iter().rfind(|one| !one.is_fail_safe()).or(stored.last()),
         };
         let Some(picked) = picked else {
             let what = match id {

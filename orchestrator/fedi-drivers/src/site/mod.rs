@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use fedi_engine::World;
 use fedi_engine::drivers::{
     AddressBook, Dns, DriverError, DriverErrorKind, Facts, GuestAccess, HealthReport, Hypervisor, Ledger, OutsideProbe,
-    Repositories, Seal, SecretKey, SecretStore, StepContext, SystemSource,
+    Repositories, Seal, SecretKey, SecretStore, StepContext, SystemSource, run_tag,
 };
 use fedi_model::inventory::HostKeyPin;
 use fedi_model::name::HostName;
@@ -316,8 +316,8 @@ impl World for Site {
             Task::AwaitGuest { guest } => self.await_guest(guest, cx).await,
             Task::AwaitRecords { records } => self.host(&records.host)?.dns.await_visible(records, cx).await,
             Task::Restart { guest, app } => self.guests.restart(guest, app, cx).await,
-            Task::Capture { guest, app, repository, consistency, key } => {
-                self.capture(guest, app, repository, *consistency, *key, cx).await
+            Task::Capture { guest, app, repository, consistency, key, fail_safe } => {
+                self.capture(guest, app, repository, *consistency, run_tag(*key, *fail_safe), cx).await
             }
             Task::RecordProof { snapshot } => self.record_proof(snapshot, cx).await,
             Task::Rehome { guest, unit } => self.rehome(guest, unit, cx).await,

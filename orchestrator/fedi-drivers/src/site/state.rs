@@ -6,7 +6,7 @@ use std::time::Duration;
 use fedi_engine::SecretBundle;
 use fedi_engine::drivers::{
     BackupConfig, BackupStatus, Capture, DriverError, DriverErrorKind, Restore, SecretKey, SecretValue, StepContext,
-    StoredSnapshot, VerifiedItem,
+    StoredSnapshot, VerifiedItem, run_tag,
 };
 use fedi_model::name::{AppName, DeploymentName, RepositoryName};
 use fedi_model::resource::{Backups, GuestRef, Lease, Resource, ResourceId, Secret, Service, SnapshotRef, State};
@@ -110,8 +110,8 @@ impl Site {
         key: Uuid,
     ) -> Result<SnapshotRef, DriverError> {
         let stored = self.vault.repositories.list(repository, &guest.deployment).await?;
-        let key = key.to_string();
-        let found = stored.into_iter().find(|one: &StoredSnapshot| one.tag("run") == Some(&key));
+        let run = run_tag(key, true);
+        let found = stored.into_iter().find(|one: &StoredSnapshot| one.tag("run") == Some(&run));
         let made = found.map(|one| SnapshotRef {
             repository: repository.clone(),
             deployment: guest.deployment.clone(),
@@ -131,7 +131,7 @@ impl Site {
         app: &AppName,
         repository: &RepositoryName,
         consistency: Consistency,
-        key: Uuid,
+        run: String,
         cx: &dyn StepContext,
     ) -> Result<(), DriverError> {
         let (fingerprint_key, sealed_secrets) = self.sealed(&guest.deployment).await?;
@@ -142,7 +142,7 @@ impl Site {
             consistency,
             fingerprint_key,
             sealed_secrets,
-            run: key.to_string(),
+            run,
         };
         let mut session = self.guests.session(guest).await?;
         let captured = session.capture_state(&capture, cx).await?;

@@ -21,7 +21,7 @@ pub use guest::{Activation, Confirm, Facts, GuestAccess, GuestSession, HookOutco
 pub use health::{Check, CheckState, HealthReport, OutsideProbe};
 pub use hypervisor::{Hypervisor, HypervisorReport, MissingRight, StoredImage};
 pub use ledger::Ledger;
-pub use repository::{Repositories, RepositoryLock, Seal, StoredSnapshot};
+pub use repository::{Repositories, RepositoryLock, Seal, StoredSnapshot, run_tag};
 pub use secret::{SecretEntry, SecretKey, SecretStore, SecretValue, SecretVersion};
 pub use state::{
     BackupAttempt, BackupConfig, BackupStatus, Capture, Captured, Paused, Place, RepositoryAccess, RestLogin, Restore,

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use fedi_model::name::{DeploymentName, RepositoryName};
 use fedi_model::resource::SnapshotRef;
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::{DriverError, RepositoryAccess, SecretValue};
 
@@ -20,10 +21,23 @@ pub struct StoredSnapshot {
     pub tags: Vec<String>,
 }
 
+/// Begins the key of a fail-safe among the tags.
+const FAIL_SAFE: &str = "fail-safe-";
+
+/// What a snapshot has as the tag `run:...` that a step of this key captured.
+pub fn run_tag(key: Uuid, fail_safe: bool) -> String {
+    format!("{}{key}", if fail_safe { FAIL_SAFE } else { "" })
+}
+
 impl StoredSnapshot {
     /// Whether the application was proved to come back from it.
     pub fn is_proved(&self) -> bool {
         self.tags.iter().any(|tag| tag == "proved")
+    }
+
+    /// Whether it is of what a restore replaced.
+    pub fn is_fail_safe(&self) -> bool {
+        self.tag("run").is_some_and(|run| run.starts_with(FAIL_SAFE))
     }
 
     /// What the tag `name:...` says.

@@ -38,9 +38,11 @@ impl Sorted {
         Self { whole, incomplete, marks }
     }
 
-    /// Those without a mark that get none any more.
+    /// Those without a mark that get none any more. The newest of a deployment may get one
+    /// yet, whatever the clock says.
     pub(super) fn abandoned(&self, now: Timestamp) -> impl Iterator<Item = &Stored> {
-        self.incomplete.iter().filter(move |one| now.duration_since(one.time) > PENDING)
+        let newest = self.whole.iter().chain(&self.incomplete).map(Stored::number).max();
+        self.incomplete.iter().filter(move |one| now.duration_since(one.time) > PENDING && Some(one.number()) != newest)
     }
 
     /// The marks of these snapshots.
@@ -119,18 +121,20 @@ mod tests {
     #[test]
     fn a_snapshot_counts_only_with_its_mark() {
         let sorted = Sorted::new(vec![
-            stored("a", None, &[WANTS_MARK]),
+            stored("a", None, &[WANTS_MARK, "number:1"]),
             stored("b", None, &[WANTS_MARK]),
             // Marked as proved since: its id is another.
             stored("d", Some("c"), &[WANTS_MARK, "proved"]),
             // Of a fedi that stored no marks.
             stored("e", None, &[]),
+            // The last one: its mark may yet come.
+            stored("f", None, &[WANTS_MARK, "number:2"]),
             stored("m", None, &[MARK, "marks:b"]),
             stored("n", None, &[MARK, "marks:c"]),
         ]);
         let ids = |all: &[Stored]| all.iter().map(|one| one.id.clone()).collect::<Vec<_>>();
         assert_eq!(ids(&sorted.whole), ["b", "d", "e"]);
-        assert_eq!(ids(&sorted.incomplete), ["a"]);
+        assert_eq!(ids(&sorted.incomplete), ["a", "f"]);
         assert_eq!(sorted.marks_of(&["d".to_owned(), "e".to_owned()]), ["n"]);
         let at = |time: &str| sorted.abandoned(time.parse().unwrap()).count();
         assert_eq!((at("2026-01-01T01:00:00Z"), at("2026-01-02T00:00:01Z")), (0, 1));

@@ -149,8 +149,13 @@ async fn what_is_done_with_one_never_touches_the_others() {
     restore(&site, &at).await;
     assert_eq!((written(&site, "matrix"), written(&site, "other")), ("of matrix".to_owned(), "of other".to_owned()));
     assert_eq!(site.destroy("matrix").await.unwrap().exit_code(), 0);
-    restore(&site, &desk.pick(&name("matrix"), None).await.unwrap()).await;
-    assert_eq!(written(&site, "matrix"), "later", "the fail-safe, the newest there is");
+    // What was replaced is the newest there is, and nobody gets it back without asking for it.
+    let now = listed(&site, "matrix").await;
+    assert_eq!(now.iter().map(StoredSnapshot::is_fail_safe).collect::<Vec<_>>(), [false, false, true]);
+    let newest = desk.pick(&name("matrix"), None).await.unwrap();
+    assert_eq!(newest.id, both[1].id);
+    restore(&site, &newest).await;
+    assert_eq!(written(&site, "matrix"), "later");
     untouched();
 
     // The newest stays, and what was proved.

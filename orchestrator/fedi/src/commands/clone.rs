@@ -37,7 +37,7 @@ pub(crate) struct Clone {
     /// The host of the new one; without it, that of the first
     #[arg(long)]
     host: Option<String>,
-    /// The snapshot's id, which may be shortened; without it, the newest
+    /// The snapshot's id, which may be shortened; without it, the newest that is no fail-safe
     #[arg(long, value_name = "ID")]
     snapshot: Option<String>,
     /// Do not ask

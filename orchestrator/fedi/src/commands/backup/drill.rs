@@ -33,7 +33,7 @@ pub(crate) struct Drill {
     /// The deployment; with `--due` several, or all of them if none is named
     #[arg(required_unless_present = "due")]
     deployments: Vec<String>,
-    /// The snapshot's id, which may be shortened; without it, the newest
+    /// The snapshot's id, which may be shortened; without it, the newest that is no fail-safe
     #[arg(long, value_name = "ID")]
     snapshot: Option<String>,
     /// Only where a rehearsal is due

@@ -32,6 +32,8 @@ struct Listed {
     #[serde(skip_serializing_if = "Option::is_none")]
     consistency: Option<String>,
     proved: bool,
+    /// Whether it is of what a restore replaced.
+    fail_safe: bool,
     /// Whether its capture came to its end; from others nothing is restored.
     complete: bool,
 }
@@ -70,10 +72,11 @@ pub(crate) async fn run(args: &List, global: &Global, ui: Ui) -> Result<Exit, Co
             local(one.at),
             one.version.clone().unwrap_or_default(),
             one.consistency.clone().unwrap_or_default(),
-            match (one.complete, one.proved) {
-                (false, _) => "incomplete",
-                (true, true) => "proved",
-                (true, false) => "",
+            match one {
+                Listed { complete: false, .. } => "incomplete",
+                Listed { proved: true, .. } => "proved",
+                Listed { fail_safe: true, .. } => "fail-safe",
+                Listed { .. } => "",
             }
             .to_owned(),
         ]);
@@ -91,6 +94,7 @@ fn listed(one: StoredSnapshot, deployment: &DeploymentName, repository: &Reposit
         version: one.tag("version").map(str::to_owned),
         consistency: one.tag("consistency").map(str::to_owned),
         proved: one.is_proved(),
+        fail_safe: one.is_fail_safe(),
         complete,
         id: one.id,
     }

@@ -27,7 +27,7 @@ use crate::ui::Ui;
 pub(crate) struct Restore {
     /// The deployment
     deployment: String,
-    /// The snapshot's id, which may be shortened; without it, the newest
+    /// The snapshot's id, which may be shortened; without it, the newest that is no fail-safe
     #[arg(long, value_name = "ID")]
     snapshot: Option<String>,
     /// The host to bring it up on; without it, the one that its file lies under

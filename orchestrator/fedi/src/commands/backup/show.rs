@@ -18,7 +18,7 @@ use crate::ui::Ui;
 pub(crate) struct Show {
     /// The deployment
     deployment: String,
-    /// The snapshot's id, which may be shortened; without it, the newest
+    /// The snapshot's id, which may be shortened; without it, the newest that is no fail-safe
     snapshot: Option<String>,
 }
 
