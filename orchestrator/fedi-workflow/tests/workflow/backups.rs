@@ -84,6 +84,13 @@ async fn a_schedule_is_set_changed_and_taken_away_by_deploys() {
     assert!(!ledger.iter().any(|id| id.contains("backups")), "{ledger:?}");
 }
 
+/// Each deployment has its own place in the repository from now on.
+fn move_repository(site: &mut TestSite) {
+    let recipients = site.wiring.folder.fedi().secrets.recipients.clone();
+    site.wiring.layout.write_fedi(&recipients, "per-deployment = true\n");
+    site.reopen();
+}
+
 /// The same repository of the inventory, elsewhere: the guest is told, although its own
 /// file did not change.
 #[tokio::test]
@@ -91,9 +98,7 @@ async fn a_repository_that_moves_is_a_deploys_change() {
     let mut site = TestSite::new().await;
     write(&mut site, SCHEDULE);
     deploy(&site).await;
-    let recipients = site.wiring.folder.fedi().secrets.recipients.clone();
-    site.wiring.layout.write_fedi(&recipients, "per-deployment = true\n");
-    site.reopen();
+    move_repository(&mut site);
     let plan = shown(&site).await;
     assert!(plan.contains("at: /stand-in/main -> /stand-in/main/matrix/\n"), "{plan}");
     deploy(&site).await;
@@ -107,9 +112,7 @@ async fn a_schedule_that_does_not_get_onto_the_guest() {
     write(&mut site, SCHEDULE);
     deploy(&site).await;
     // Of the system nothing changes, so that nothing but the settings is sent.
-    let recipients = site.wiring.folder.fedi().secrets.recipients.clone();
-    site.wiring.layout.write_fedi(&recipients, "per-deployment = true\n");
-    site.reopen();
+    move_repository(&mut site);
     site.wiring.guests.set_fault("matrix", Some(GuestFault::DiskFull));
     let before = given(&site);
     let outcome = site.deploy("matrix").await.unwrap();
