@@ -80,7 +80,7 @@ pub struct Before {
 impl Before {
     /// The newest whole snapshot with a tag.
     pub fn tagged(&self, tag: &str) -> Option<&Stored> {
-        self.sorted.whole.iter().rfind(|one| one.tags.iter().any(|has| has == tag))
+        self.sorted.whole.iter().rfind(|one| one.has(tag))
     }
 
     /// What the files of a stage are compared with.

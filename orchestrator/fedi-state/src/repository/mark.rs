@@ -31,9 +31,9 @@ pub(super) struct Sorted {
 
 impl Sorted {
     pub(super) fn new(all: Vec<Stored>) -> Self {
-        let (marks, snapshots): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| has(one, MARK));
+        let (marks, snapshots): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.has(MARK));
         let (whole, incomplete) = snapshots.into_iter().partition(|one| {
-            !has(one, WANTS_MARK) || marks.iter().any(|mark| marked(mark).is_some_and(|id| goes_by(one, id)))
+            !one.has(WANTS_MARK) || marks.iter().any(|mark| marked(mark).is_some_and(|id| one.was(id)))
         });
         Self { whole, incomplete, marks }
     }
@@ -47,21 +47,13 @@ impl Sorted {
 
     /// The marks of these snapshots.
     pub(super) fn marks_of(&self, ids: &[String]) -> Vec<String> {
-        let gone = |id: &str| self.whole.iter().any(|one| ids.contains(&one.id) && goes_by(one, id));
+        let gone = |id: &str| self.whole.iter().any(|one| ids.contains(&one.id) && one.was(id));
         self.marks.iter().filter(|mark| marked(mark).is_some_and(gone)).map(|mark| mark.id.clone()).collect()
     }
 }
 
-fn has(stored: &Stored, tag: &str) -> bool {
-    stored.tags.iter().any(|one| one == tag)
-}
-
 fn marked(mark: &Stored) -> Option<&str> {
     mark.tags.iter().find_map(|tag| tag.strip_prefix(MARKS))
-}
-
-fn goes_by(stored: &Stored, id: &str) -> bool {
-    stored.id == id || stored.original.as_deref() == Some(id)
 }
 
 impl Repository {
@@ -92,11 +84,11 @@ impl Repository {
     pub(super) fn refuse_incomplete(&self, work: &Work, id: &str) -> Result<(), StateError> {
         let found = self.listed(work, &[id])?.into_iter().find(|one| one.id.starts_with(id));
         let found = found.ok_or_else(|| not_found(id))?;
-        if !has(&found, WANTS_MARK) {
+        if !found.has(WANTS_MARK) {
             return Ok(());
         }
         let marks = self.listed(work, &["--tag", MARK])?;
-        if marks.iter().any(|mark| marked(mark).is_some_and(|id| goes_by(&found, id))) {
+        if marks.iter().any(|mark| marked(mark).is_some_and(|id| found.was(id))) {
             return Ok(());
         }
         let message = format!("Snapshot `{id}` is incomplete: its capture did not come to its end");

@@ -91,7 +91,11 @@ pub struct Stored {
 impl Stored {
     /// Whether the application was restored from it and verified.
     pub fn is_proved(&self) -> bool {
-        self.tags.iter().any(|tag| tag == PROVED)
+        self.has(PROVED)
+    }
+
+    fn has(&self, tag: &str) -> bool {
+        self.tags.iter().any(|one| one == tag)
     }
 
     /// Whether it has that id, or had it before it was marked.
@@ -252,7 +256,7 @@ impl Repository {
     pub fn mark_proved(&self, work: &Work, deployment: &str, id: &str) -> Result<String, StateError> {
         self.run(work, &["tag", "--add", PROVED, id])?;
         let stored = self.snapshots(work, deployment)?;
-        let marked = stored.into_iter().find(|one| one.id == id || one.original.as_deref() == Some(id));
+        let marked = stored.into_iter().find(|one| one.was(id));
         marked.filter(Stored::is_proved).map(|one| one.id).ok_or_else(|| not_found(id))
     }
 
