@@ -26,7 +26,7 @@ use proxmox_api::Observer;
 
 use crate::clock::FastClock;
 use crate::folder::Layout;
-use crate::guest::{StandInGuests, StandInVault, is_stand_in, keep};
+use crate::guest::{StandInGuests, StandInVault, is_stand_in};
 use crate::outside::StandInOutside;
 use crate::system::StandInSystems;
 use crate::zone::StandInZone;
@@ -195,7 +195,7 @@ fn repositories(
             guest: way.clone(),
             operator: way,
             ca: None,
-            keep: keep(file.keep),
+            keep: file.keep.into(),
             per_deployment: file.per_deployment,
         })
     };

@@ -3,9 +3,8 @@
 use fedi_drivers::repository::{RepositorySettings, Way};
 use fedi_engine::drivers::{DriverError, DriverErrorKind, RestLogin, S3Access, SecretValue, SftpAccess};
 use fedi_inventory::Folder;
-use fedi_model::inventory::{Credential, RepositoryCredentials, Retention, Tls};
+use fedi_model::inventory::{Credential, RepositoryCredentials, Tls};
 use fedi_model::name::RepositoryName;
-use fedi_state::repository::Keep;
 
 /// The settings of a repository, its credentials read.
 pub(crate) fn settings(folder: &Folder, name: &RepositoryName) -> Result<RepositorySettings, DriverError> {
@@ -35,7 +34,7 @@ pub(crate) fn settings(folder: &Folder, name: &RepositoryName) -> Result<Reposit
     });
     let shared = shared.filter(|credentials| goes_with(credentials, place));
     let operator = way(folder, name, place, file.operator_credentials.as_ref().or(shared))?;
-    Ok(RepositorySettings { guest, operator, ca, keep: keep(file.keep), per_deployment: file.per_deployment })
+    Ok(RepositorySettings { guest, operator, ca, keep: file.keep.into(), per_deployment: file.per_deployment })
 }
 
 /// Whether credentials are of the kind that a location takes.
@@ -79,16 +78,6 @@ fn way(
         }
     }
     Ok(way)
-}
-
-fn keep(rules: Retention) -> Keep {
-    let number = |rule: u32| usize::try_from(rule).unwrap_or(usize::MAX);
-    Keep {
-        last: number(rules.last),
-        daily: number(rules.daily),
-        weekly: number(rules.weekly),
-        monthly: number(rules.monthly),
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use fedi_model::inventory::Retention;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,18 @@ pub struct Keep {
     pub weekly: usize,
     /// The same by month.
     pub monthly: usize,
+}
+
+impl From<Retention> for Keep {
+    fn from(rules: Retention) -> Self {
+        let number = |rule: u32| usize::try_from(rule).unwrap_or(usize::MAX);
+        Self {
+            last: number(rules.last),
+            daily: number(rules.daily),
+            weekly: number(rules.weekly),
+            monthly: number(rules.monthly),
+        }
+    }
 }
 
 impl Default for Keep {

@@ -12,7 +12,6 @@ mod state;
 pub use keeping::BackupSettings;
 pub use machine::StandInMachines;
 pub use operator::StandInVault;
-pub(crate) use operator::keep;
 pub(crate) use repository::is_stand_in;
 pub use repository::{StandInRepositories, StandInRepository, StandInSnapshot};
 pub use session::StandInGuests;

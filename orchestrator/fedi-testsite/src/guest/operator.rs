@@ -10,7 +10,6 @@ use fedi_engine::drivers::{
     StoredSnapshot,
 };
 use fedi_inventory::Folder;
-use fedi_model::inventory::Retention;
 use fedi_model::name::{DeploymentName, RepositoryName};
 use fedi_model::resource::{Secret, SnapshotRef};
 use fedi_state::repository::{Keep, Stored, to_forget};
@@ -59,18 +58,7 @@ impl StandInVault {
     }
 
     fn keep(&self, repository: &RepositoryName) -> Keep {
-        keep(self.folder.fedi().backups.get(repository).expect("a repository of the inventory").keep)
-    }
-}
-
-/// The inventory's rules.
-pub(crate) fn keep(rules: Retention) -> Keep {
-    let number = |rule: u32| usize::try_from(rule).expect("a small number");
-    Keep {
-        last: number(rules.last),
-        daily: number(rules.daily),
-        weekly: number(rules.weekly),
-        monthly: number(rules.monthly),
+        self.folder.fedi().backups.get(repository).expect("a repository of the inventory").keep.into()
     }
 }
 
