@@ -173,6 +173,7 @@ fn what_a_crash_left_locked() {
     let mut check = check.spawn().unwrap();
     let is_lock = |file: std::fs::DirEntry| file.file_name().len() == 64;
     while !std::fs::read_dir(machine.path("repository/locks")).unwrap().flatten().any(is_lock) {
+        assert!(check.try_wait().unwrap().is_none(), "restic ended without a lock");
         std::thread::yield_now();
     }
     check.kill().unwrap();

@@ -113,10 +113,11 @@ impl Holder {
         rustix::fs::mknodat(rustix::fs::CWD, &index, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
         let mut check = Command::new("restic");
         check.args(["--no-cache", "check", "--repo"]).arg(&folder).arg("--password-file").arg(&password);
-        let child = check.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = check.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // While it is being written it has a longer name.
         let is_lock = |file: fs::DirEntry| file.file_name().len() == 64;
         while !fs::read_dir(folder.join("locks")).unwrap().flatten().any(is_lock) {
+            assert!(child.try_wait().unwrap().is_none(), "restic ended without a lock");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         // It waits for an index file that nobody writes, and does not see that it is back.
