@@ -1,9 +1,10 @@
 """MariaDB, as the stand-ins need it: over the server's socket, as the user that the process runs as."""
 
 import re
-import threading
 
 import pymysql
+
+from standin.session import Session
 
 
 class SocketAuthentication:
@@ -17,15 +18,8 @@ class SocketAuthentication:
         return self.connection._read_packet()
 
 
-class Database:
-    """One session, shared by all threads, opened when it is first needed."""
-
+class Database(Session):
     schema = "etc/schema-mariadb.sql"
-
-    def __init__(self, name):
-        self.name = name
-        self.lock = threading.Lock()
-        self.session = None
 
     def rows(self, statement, *values):
         """Runs statements with $1, $2, ..., separated by semicolons, all or nothing; returns the rows of the last,
@@ -48,14 +42,6 @@ class Database:
                 self.session.rollback()
                 raise
         return [tuple(None if value is None else str(value) for value in row) for row in found]
-
-    def row(self, statement, *values):
-        found = self.rows(statement, *values)
-        return found[0] if found else None
-
-    def value(self, statement, *values):
-        found = self.row(statement, *values)
-        return found[0] if found else None
 
     def is_empty(self):
         tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = database()"

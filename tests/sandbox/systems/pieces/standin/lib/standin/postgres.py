@@ -3,22 +3,16 @@ as parameters, everything is text."""
 
 import socket
 import struct
-import threading
+
+from standin.session import Session
 
 
 class PostgresError(Exception):
     """What the server refused, in its own words."""
 
 
-class Database:
-    """One session, shared by all threads, opened when it is first needed."""
-
+class Database(Session):
     schema = "etc/schema.sql"
-
-    def __init__(self, name):
-        self.name = name
-        self.lock = threading.Lock()
-        self.stream = None
 
     def rows(self, statement, *values):
         """Runs one statement with $1, $2, ...; returns its rows, each a tuple of str or None."""
@@ -32,14 +26,6 @@ class Database:
         )
         return self.exchange(messages)
 
-    def row(self, statement, *values):
-        found = self.rows(statement, *values)
-        return found[0] if found else None
-
-    def value(self, statement, *values):
-        found = self.row(statement, *values)
-        return found[0] if found else None
-
     def is_empty(self):
         return self.value("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == "0"
 
@@ -51,22 +37,22 @@ class Database:
         with self.lock:
             try:
                 self.open()
-                self.stream.write(messages)
-                self.stream.flush()
+                self.session.write(messages)
+                self.session.flush()
                 return self.answer()
             except (OSError, EOFError):
-                self.stream = None
+                self.session = None
                 raise
 
     def open(self):
-        if self.stream:
+        if self.session:
             return
         connection = socket.socket(socket.AF_UNIX)
         connection.connect("/run/postgresql/.s.PGSQL.5432")
-        self.stream = connection.makefile("rwb")
+        self.session = connection.makefile("rwb")
         words = b"".join(word.encode() + b"\0" for word in ("user", self.name, "database", self.name))
-        self.stream.write(prefixed(struct.pack("!i", 196608) + words + b"\0", own=4))
-        self.stream.flush()
+        self.session.write(prefixed(struct.pack("!i", 196608) + words + b"\0", own=4))
+        self.session.flush()
         self.answer()
 
     def answer(self):
@@ -84,10 +70,10 @@ class Database:
                 return rows
 
     def receive(self):
-        head = self.stream.read(5)
+        head = self.session.read(5)
         if len(head) < 5:
             raise EOFError("PostgreSQL ended the session")
-        return head[:1], self.stream.read(struct.unpack("!i", head[1:])[0] - 4)
+        return head[:1], self.session.read(struct.unpack("!i", head[1:])[0] - 4)
 
 
 def prefixed(data, own=0):
